@@ -1,0 +1,59 @@
+"""What turns the states of a task token into something. A decoder knows nothing of prompts, tasks or language models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from neuraltuning.encoders.base import ImageFeatures
+
+
+class Decoder(nn.Module, ABC):
+    """Decodes the states of one kind of task token.
+
+    A token's state is what the model's bridge reads from the LLM for it: (state_size,) float.
+    Each token belongs to one image of the batch, its *owner*: the input image for a mask, the target image for a
+    picture to be drawn (in training; at inference a drawn picture has none).
+
+    Attributes:
+        token: the task token: "<OBJ>".
+    """
+
+    token: ClassVar[str]
+
+    @abstractmethod
+    def target_image(self, image: Image.Image | None, target: Any) -> Image.Image | None:
+        """The image that owns a token with this `target` in an example whose input image is `image`."""
+
+    @abstractmethod
+    def encode_target(self, target: Any) -> NDArray[np.generic] | None:
+        """What of the target travels in a batch beside its owner's features: an array of one shape for all, or None."""
+
+    @abstractmethod
+    def loss(self, states: Tensor, features: ImageFeatures, targets: Tensor | None) -> dict[str, Tensor]:
+        """Named scalar losses of N tokens, already weighted against each other.
+
+        Args:
+            states: (N, state_size) float.
+            features: the owners' features, (N, ...), one row a token.
+            targets: (N, ...) the stacked `encode_target` arrays, or None where that gives None.
+        """
+
+    @abstractmethod
+    def decode(
+        self, states: Tensor, features: ImageFeatures | None, sizes: Sequence[tuple[int, int]], seeds: Sequence[int]
+    ) -> list[Any]:
+        """What N tokens stand for.
+
+        Args:
+            states: (N, state_size) float.
+            features: the owners' features, one row a token; None where tokens have no owner.
+            sizes: (height, width) in pixels of each token's input image.
+            seeds: one a token, for decoders that sample; the result of a token depends on nothing else in the batch.
+        """

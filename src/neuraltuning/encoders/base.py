@@ -1,0 +1,89 @@
+"""What a frozen image encoder gives the rest of the system. Knows nothing of language models, tasks or decoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+@dataclass
+class ImageFeatures:
+    """Frozen features of B images.
+
+    Attributes:
+        tokens: (B, P, C) patch features, row-major over `ImageEncoder.grid`; they go through the projector to the LLM.
+        maps: feature maps (B, C_l, h_l, w_l) from fine to coarse, for mask decoders.
+        embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to.
+    """
+
+    tokens: Tensor
+    maps: tuple[Tensor, ...]
+    embedding: Tensor
+
+    def __getitem__(self, index: Tensor) -> ImageFeatures:
+        """The features of the images at `index` (LongTensor (N,)), in that order, repeats allowed."""
+        return ImageFeatures(self.tokens[index], tuple(m[index] for m in self.maps), self.embedding[index])
+
+    def to(self, *args: object, **kwargs: object) -> ImageFeatures:
+        """Like `Tensor.to`, on every field."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ImageFeatures(
+            tokens=values["tokens"].to(*args, **kwargs),
+            maps=tuple(m.to(*args, **kwargs) for m in values["maps"]),
+            embedding=values["embedding"].to(*args, **kwargs),
+        )
+
+
+class ImageEncoder(nn.Module, ABC):
+    """A frozen image encoder: parameters without gradients, always in `eval` mode, whatever `train()` is called with.
+
+    Attributes:
+        name: the name or path that `load_encoder` made it from; it is written into a saved model's configuration.
+        image_size: side in pixels of the square input; images are stretched to it, so that masks stretch back exactly.
+        token_size: C, channels of a patch token.
+        grid: rows and columns of the patch tokens.
+        map_shapes: (C_l, h_l, w_l) of each feature map, fine to coarse.
+        embedding_size: E.
+    """
+
+    name: str
+    image_size: int
+    token_size: int
+    grid: tuple[int, int]
+    map_shapes: tuple[tuple[int, int, int], ...]
+    embedding_size: int
+
+    @abstractmethod
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        """Images of any mode and size -> (B, 3, image_size, image_size) float32, normalised for the network."""
+
+    @abstractmethod
+    def forward(self, pixel_values: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) float -> features; without gradients."""
+
+    def train(self, mode: bool = True) -> ImageEncoder:
+        """Stays in evaluation mode: a frozen encoder keeps its norms and dropout still (SPEC 2)."""
+        return super().train(False)
+
+    def freeze(self) -> None:
+        """Switches gradients off and `eval` on; every subclass calls it at the end of its construction."""
+        self.requires_grad_(False)
+        self.eval()
+
+
+def stack_pixels(images: Sequence[Image.Image], size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Stretches images to size x size with bicubic, antialiased resampling and normalises them.
+
+    Returns:
+        (B, 3, size, size) float32.
+    """
+    import numpy as np
+
+    arrays = [np.asarray(i.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)) for i in images]
+    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div_(255.0)
+    return pixels.sub_(torch.tensor(mean).view(1, 3, 1, 1)).div_(torch.tensor(std).view(1, 3, 1, 1))

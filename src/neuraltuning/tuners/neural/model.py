@@ -1,0 +1,260 @@
+"""Neural tuning of a whole decoder-only LLM: finding its attention modules, numbering them, refusing what can't work.
+
+Knows nothing about tasks, images or training; what happens inside a layer is `layer.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
+from torch import nn
+
+from neuraltuning.errors import InputError
+from neuraltuning.tuners.neural.config import NeuralTuningConfig
+from neuraltuning.tuners.neural.layer import NeuralTuningLayer, merge_refusal
+from neuraltuning.tuners.neural.projections import find_projections
+from neuraltuning.tuners.neural.tape import install_tape, remove_tape
+
+# The attention modules of each family that transformers hands keyword arguments down to; a value that starts with a
+# regular expression's ".*" excludes the attention modules of a vision tower.
+FAMILIES: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "llama",
+            "mistral",
+            "mixtral",
+            "qwen2",
+            "qwen3",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "phi3",
+            "opt",
+            "smollm3",
+            "olmo2",
+        ),
+        r".*\.self_attn",
+    ),
+    "gemma3": r".*language_model.*\.self_attn",
+    "gpt2": r".*\.attn",
+    "gpt_neox": r".*\.attention",
+}
+
+
+class NeuralTuningModel(BaseTuner):
+    """A decoder-only LLM with a sparse task network beside its tuned layers.
+
+    Made by `peft.get_peft_model(model, NeuralTuningConfig())`. The base model stays frozen and, with
+    `init_weights=True`, computes bit for bit what it did.
+
+    Raises:
+        InputError: the model or the settings don't fit; raised before anything is changed.
+    """
+
+    prefix = "neural_tuning_"
+    tuner_layer_cls = NeuralTuningLayer
+    target_module_mapping = FAMILIES  # type: ignore[assignment]
+
+    def _prepare_adapter_config(self, peft_config: NeuralTuningConfig, model_config: dict) -> NeuralTuningConfig:
+        if peft_config.target_modules is None:
+            family = model_config.get("model_type")
+            if family not in FAMILIES:
+                raise InputError(
+                    f"Neural tuning does not know the model family {family!r}. It knows {', '.join(sorted(FAMILIES))}; "
+                    "for another decoder-only model name its attention modules in target_modules."
+                )
+            peft_config.target_modules = FAMILIES[family]
+        return peft_config
+
+    @staticmethod
+    def _check_target_module_exists(peft_config: NeuralTuningConfig, key: str) -> Any:
+        found = check_target_module_exists(peft_config, key)
+        if not found or peft_config.layers_to_transform is None or not isinstance(peft_config.target_modules, str):
+            return found
+        # peft applies layers_to_transform to lists of names only
+        wanted = peft_config.layers_to_transform
+        return _layer_number(key, peft_config.layers_pattern) in ([wanted] if isinstance(wanted, int) else wanted)
+
+    def _prepare_model(self, peft_config: NeuralTuningConfig, model: nn.Module) -> None:
+        """Checks the settings against the model, before any module is replaced."""
+        every_layer = {**vars(peft_config), "layers_to_transform": None}
+        config_of_all = type("AllLayers", (), every_layer)
+        attention = {
+            _plain(key): module
+            for key, module in model.named_modules()
+            if check_target_module_exists(config_of_all, _plain(key)) and not _inside_adapter(key)
+        }
+        if not attention:
+            raise InputError(
+                f"target_modules={_shown(peft_config.target_modules)} matches no module of {type(model).__name__}."
+            )
+        decoders = {}
+        for key, module in attention.items():
+            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+            in_features = find_projections(base)[0].in_features
+            if peft_config.d_z > in_features:
+                raise InputError(
+                    f"d_z must be at most the hidden size of {type(model).__name__}, which is {in_features}, "
+                    f"got {peft_config.d_z}."
+                )
+            owner_key, owner = _owner_of_layers(model, key)
+            decoders[owner_key] = owner
+            _require_keywords_reach(model, owner_key, key)
+        if len(decoders) != 1:
+            raise InputError(
+                f"Neural tuning carries its state along one list of layers, but "
+                f"target_modules={_shown(peft_config.target_modules)} matches attention modules in several: "
+                f"{', '.join(sorted(decoders))}."
+            )
+        numbers = sorted({_layer_number(key, peft_config.layers_pattern) for key in attention})
+        self._resolve_layers(peft_config, model, numbers)
+
+    @staticmethod
+    def _resolve_layers(peft_config: NeuralTuningConfig, model: nn.Module, numbers: list[int]) -> None:
+        depth = len(numbers)
+        first = peft_config.first_layer
+        if first:
+            first = int(first * depth) if isinstance(first, float) else first
+            if first >= depth:
+                raise InputError(
+                    f"first_layer is {first}, but {type(model).__name__} has {depth} tunable layers, numbered from 0."
+                )
+            peft_config.layers_to_transform = numbers[first:]
+            peft_config.first_layer = 0
+        wanted = peft_config.layers_to_transform
+        if wanted is None:
+            return
+        missing = sorted({wanted} - set(numbers) if isinstance(wanted, int) else set(wanted) - set(numbers))
+        if missing:
+            raise InputError(
+                f"layers_to_transform names layers that {type(model).__name__} does not have: {missing}; "
+                f"its tunable layers are {numbers[0]} to {numbers[-1]}."
+            )
+
+    def _create_and_replace(
+        self,
+        peft_config: NeuralTuningConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(target, NeuralTuningLayer):
+            target.update_layer(adapter_name, peft_config)
+            return
+        layer = NeuralTuningLayer(target, adapter_name, peft_config)
+        if adapter_name not in self.active_adapters:
+            for name in layer.adapter_layer_names:
+                getattr(layer, name).requires_grad_(False)
+        self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        # peft's version reads the child's weight, and an attention module has none; on the way back (unload) the
+        # child is our layer, whose hooks have to go
+        if isinstance(child, NeuralTuningLayer):
+            child.detach_from_base_layer()
+        setattr(parent, child_name, new_module)
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        position = 0
+        for key, module in model.named_modules():
+            if isinstance(module, NeuralTuningLayer) and adapter_name in module.neural_tuning_plan:
+                module.neural_tuning_plan[adapter_name].position = position
+                if position == 0:
+                    install_tape(_owner_of_layers(model, key)[1])
+                position += 1
+
+    def _unload_and_optionally_merge(self, merge: bool = True, **kwargs: Any) -> Any:
+        if merge:
+            self._check_merge_allowed()
+        for module in self.model.modules():
+            remove_tape(module)
+        return super()._unload_and_optionally_merge(merge=False, **kwargs)
+
+    def _check_merge_allowed(self) -> None:
+        raise NotImplementedError(merge_refusal())
+
+    def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: see the sentence."""
+        raise NotImplementedError(
+            "Neural tuning adapters can't be combined by weighted sums of their parameters: which neurons are active "
+            "depends on the input, so that the sum of two adapters' weights does not compute the sum of their effects."
+        )
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("adapter_names") is not None:
+            raise InputError(
+                "Neural tuning does not support adapter_names (a different adapter for each sample of a batch): "
+                "run one batch for each adapter and choose it with set_adapter."
+            )
+        yield
+
+
+def _plain(key: str) -> str:
+    """The name of a module as it was before adapters were injected."""
+    return key.replace(".base_layer", "")
+
+
+def _inside_adapter(key: str) -> bool:
+    return ".base_layer" in key or ".neural_tuning_" in key
+
+
+def _shown(target_modules: Any) -> str:
+    return repr(target_modules if isinstance(target_modules, str) else sorted(target_modules))
+
+
+def _layer_number(key: str, layers_pattern: list[str] | str | None) -> int:
+    """The number of the layer that the module named `key` lies in.
+
+    Raises:
+        InputError: the name holds no number.
+    """
+    patterns = [layers_pattern] if isinstance(layers_pattern, str) else layers_pattern or [r"[^.]*"]
+    for pattern in patterns:
+        match = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", key)
+        if match:
+            return int(match.group(1))
+    raise InputError(f"The matched module {key!r} does not lie in a numbered list of layers.")
+
+
+def _owner_of_layers(model: nn.Module, key: str) -> tuple[str, nn.Module]:
+    """The module that owns the list of layers in which the module named `key` lies, with its name."""
+    parts = key.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        if parts[end].isdigit() and isinstance(model.get_submodule(".".join(parts[:end])), nn.ModuleList):
+            owner_key = ".".join(parts[: end - 1])
+            return owner_key, model.get_submodule(owner_key)
+    raise InputError(f"The matched module {key!r} does not lie in a list of decoder layers.")
+
+
+def _require_keywords_reach(model: nn.Module, owner_key: str, key: str) -> None:
+    """Checks that each module from the decoder to the attention module takes arbitrary keyword arguments.
+
+    Raises:
+        InputError: one of them doesn't, so that the state could not travel.
+    """
+    names = [owner_key] + [
+        name
+        for name in (".".join(key.split(".")[:end]) for end in range(1, key.count(".") + 2))
+        if len(name) > len(owner_key) and not isinstance(model.get_submodule(name), nn.ModuleList)
+    ]
+    for name in names:
+        module = model.get_submodule(name)
+        while isinstance(module, BaseTunerLayer):
+            module = module.get_base_layer()
+        parameters = inspect.signature(type(module).forward).parameters.values()
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            raise InputError(
+                f"Neural tuning can't work with {type(model).__name__}: {type(module).__name__} takes no additional "
+                "keyword arguments, and neural tuning's state travels from layer to layer in one. Families that work: "
+                f"{', '.join(sorted(FAMILIES))}."
+            )

@@ -5,12 +5,12 @@ Knows nothing about tasks, images or training; what happens inside a layer is `l
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
 from torch import nn
 
@@ -163,6 +163,8 @@ class NeuralTuningModel(BaseTuner):
         setattr(parent, child_name, new_module)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        # completing a configuration for this model must not change the caller's, who may use it for another one
+        self.peft_config[adapter_name] = copy.copy(self.peft_config[adapter_name])
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         position = 0
         for key, module in model.named_modules():

@@ -1,0 +1,90 @@
+"""The fast implementation against the plain loops of `reference.py`: forward and gradient, for every option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from neuraltuning.tuners import NeuralTuningConfig
+from tests.tuners.reference import Reference
+from tests.tuners.tiny import LAYERS, base_model, layers_of, tokens, tuned_model
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    **{f"targets {value}": {"targets": value} for value in ("kv", "qkv", "q", "v")},
+    "alpha 0.2": {"alpha": 0.2},
+    "alpha 0": {"alpha": 0.0},
+    "beta 0.1": {"beta": 0.1},
+    "beta 0.8": {"beta": 0.8},
+    "beta 1": {"beta": 1.0},
+    "large fluctuation": {"fluctuation": 1.5},
+    "no fluctuation": {"fluctuation": 0.0},
+    "top2beta": {"activation_pattern": "top2beta_random"},
+    "top2beta, 2 beta above 1": {"activation_pattern": "top2beta_random", "beta": 0.7},
+    "levels": {"activation_pattern": "level_random"},
+    "levels, beta 0.7": {"activation_pattern": "level_random", "beta": 0.7},
+    "nearest to 0": {"activation_pattern": "distribution_random"},
+    "nearest to 1": {"activation_pattern": "distribution_random", "distribution_center": 1.0},
+    "all": {"activation_pattern": "all"},
+    "no carry": {"carry": False},
+    "norm": {"norm_after_carry": True},
+    "excess": {"kept_values": "excess"},
+    "excess, nothing dropped": {"kept_values": "excess", "beta": 1.0, "fluctuation": 0.0},
+    "excess of levels": {"kept_values": "excess", "activation_pattern": "level_random"},
+    "excess of all": {"kept_values": "excess", "activation_pattern": "all"},
+    "some layers": {"layers_to_transform": [1, 3]},
+    "from layer 2": {"first_layer": 2},
+    "a rate a token": {"sample_rate_per": "token"},
+    "levels with a rate a token": {"sample_rate_per": "token", "activation_pattern": "level_random"},
+    "top2beta with a rate a token": {"sample_rate_per": "token", "activation_pattern": "top2beta_random"},
+    "released code": {"released_code": True},
+}
+
+
+def _tuned_numbers(config: NeuralTuningConfig) -> list[int]:
+    if config.layers_to_transform is not None:
+        return list(config.layers_to_transform)  # type: ignore[arg-type]
+    first = config.first_layer
+    return list(range(int(first * LAYERS) if isinstance(first, float) else first, LAYERS))
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], training: bool) -> None:
+    settings = {"d_z": 12, **options}
+    make = NeuralTuningConfig.released_code if settings.pop("released_code", False) else NeuralTuningConfig
+    config = make(**settings)
+    fast = tuned_model(config)
+    if training:
+        fast.train()
+    numbers = _tuned_numbers(config)
+    layers = layers_of(fast)
+    assert len(layers) == len(numbers)
+    parameters: dict[int, dict[str, torch.Tensor]] = {}
+    pairs = []
+    for number, layer in zip(numbers, layers):
+        parameters[number] = {}
+        for name in ("down", "up", "norm"):
+            modules = getattr(layer, f"neural_tuning_{name}")
+            if "default" in modules:
+                copied = modules["default"].weight.detach().clone().requires_grad_()
+                parameters[number][name] = copied
+                pairs.append((modules["default"].weight, copied))
+    reference = Reference(base_model(), parameters, config)
+    weighing = torch.randn(2, 5, 60)
+
+    torch.manual_seed(11)
+    fast_logits = fast(tokens(2, 5)).logits
+    (fast_logits * weighing).mean().backward()
+    torch.manual_seed(11)
+    slow_logits = reference(tokens(2, 5), training)
+    (slow_logits * weighing).mean().backward()
+
+    base_logits = base_model()(tokens(2, 5)).logits
+    assert (fast_logits - base_logits).abs().max() > 1e-3
+    assert (fast_logits - slow_logits).abs().max() < 1e-6
+    for fast_parameter, slow_parameter in pairs:
+        assert slow_parameter.grad is not None and slow_parameter.grad.abs().max() > 0
+        assert (fast_parameter.grad - slow_parameter.grad).abs().max() < 1e-6

@@ -1,6 +1,6 @@
 """Neural tuning: one frozen language model, tuned beside itself, that segments, reasons, captions and draws.
 
-The public names below are imported on first use (PEP 562), so that `import neuraltuning` stays light and loads no torch.
+The public names below are imported on first use (PEP 562), so that `import neuraltuning` alone loads no torch.
 """
 
 from __future__ import annotations

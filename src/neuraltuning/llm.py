@@ -72,8 +72,9 @@ def _load(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
 
     arguments = pretrained_arguments(name, "language model")
     with _sentences(name), no_progress_bars():
-        model, loading = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **arguments)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(name, **arguments)
+    model, loading = loaded
     missing = sorted(loading["missing_keys"])
     if missing:
         raise InputError(

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -94,8 +94,6 @@ _RESOLVERS = (
 
 
 class _CoreLoader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(
@@ -116,8 +114,6 @@ class _CoreLoader(yaml.SafeLoader):
 
 
 class _CoreDumper(yaml.SafeDumper):
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
@@ -130,6 +126,8 @@ def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
+_CoreLoader.yaml_implicit_resolvers = {}
+_CoreDumper.yaml_implicit_resolvers = {}
 _CoreLoader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _CoreLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 for _tag, _pattern, _first in _RESOLVERS:

@@ -56,17 +56,18 @@ class Background:
         return f"The background is {self.pattern} and {self.color}."
 
 
-def draw_background(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], Background]:
+def draw_background(rng: np.random.Generator, size: int) -> tuple[Image.Image, Background]:
     """Draws a background.
 
     Returns:
-        (size, size, 3) uint8 pixels, and their description.
+        RGB image of `size` by `size` pixels, and its description.
     """
     pattern = str(rng.choice(PATTERNS, p=_PATTERN_SHARES))
     color = str(rng.choice(BACKGROUND_COLORS))
     first = _shade(rng, color)
+    image = Image.new("RGB", (size, size), _rounded(first))
     if pattern == "plain":
-        return np.broadcast_to(first.astype(np.uint8), (size, size, 3)).copy(), Background(color, pattern)
+        return image, Background(color, pattern)
     if pattern == "gradient":
         other = str(rng.choice([name for name in BACKGROUND_COLORS if name != color]))
         second, description = _shade(rng, other), Background(color, pattern, other)
@@ -74,8 +75,13 @@ def draw_background(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uin
         # The second shade stays close to the first, so that the color keeps its name.
         second = first * 0.86 if color == "white" or rng.random() < 0.5 else first * 0.5 + 127.5
         description = Background(color, pattern)
-    weight = _weights(rng, pattern, size)[..., None]
-    return (first + weight * (second - first)).astype(np.uint8), description
+    image.paste(_rounded(second), (0, 0), Image.fromarray(_weights(rng, pattern, size)))
+    return image, description
+
+
+def _rounded(shade: NDArray[np.float32]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in shade.round())
+    return red, green, blue
 
 
 def _shade(rng: np.random.Generator, color: str) -> NDArray[np.float32]:
@@ -83,25 +89,25 @@ def _shade(rng: np.random.Generator, color: str) -> NDArray[np.float32]:
     return np.array(colorsys.hsv_to_rgb(hue / 360, saturation, value), dtype=np.float32) * 255
 
 
-def _weights(rng: np.random.Generator, pattern: str, size: int) -> NDArray[np.float32]:
-    """Returns (size, size) shares of the second shade in 0..1."""
-    x, y = np.arange(size, dtype=np.float32)[None, :], np.arange(size, dtype=np.float32)[:, None]
-    if pattern == "gradient":
-        angle = rng.uniform(0, 2 * np.pi)
-        ramp = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
-        low, high = ramp.min(), ramp.max()
-        return (ramp - low) / (high - low)
-    period = float(rng.uniform(14, 34))
-    if pattern == "striped":
-        angle = rng.choice([0, np.pi / 4, np.pi / 2, 3 * np.pi / 4])
-        ramp = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
-        return (ramp % period < period / 2).astype(np.float32)
-    if pattern == "dotted":
-        radius = period * float(rng.uniform(0.2, 0.32))
-        return ((x % period - period / 2) ** 2 + (y % period - period / 2) ** 2 < radius**2).astype(np.float32)
-    if pattern == "checkered":
-        return ((x // period + y // period) % 2).astype(np.float32)
+def _weights(rng: np.random.Generator, pattern: str, size: int) -> NDArray[np.uint8]:
+    """Returns (size, size) shares of the second shade in 0..255."""
     if pattern == "speckled":
-        return rng.random((size, size), dtype=np.float32)
-    cells = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
-    return np.asarray(cells.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+        return rng.integers(0, 256, (size, size), dtype=np.uint8)
+    if pattern == "mottled":
+        cells = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
+        return np.asarray(cells.resize((size, size), Image.Resampling.BICUBIC))
+    steps = np.arange(size, dtype=np.float32)
+    period = float(rng.uniform(14, 34))
+    if pattern == "dotted":
+        squares = (steps % period - period / 2) ** 2
+        inside = squares[:, None] + squares[None, :] < (period * float(rng.uniform(0.2, 0.32))) ** 2
+        return inside.astype(np.uint8) * 255
+    if pattern == "checkered":
+        odd = (steps // period % 2).astype(np.uint8)
+        return (odd[:, None] ^ odd[None, :]) * 255
+    angle = rng.uniform(0, 2 * np.pi) if pattern == "gradient" else rng.integers(4) * np.pi / 4
+    ramp = np.add.outer(steps * np.float32(np.sin(angle)), steps * np.float32(np.cos(angle)))
+    if pattern == "gradient":
+        low, high = ramp.min(), ramp.max()
+        return ((ramp - low) * (255 / (high - low))).astype(np.uint8)
+    return (ramp % period < period / 2).astype(np.uint8) * 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from neuraltuning.data.scenes.backgrounds import Background, draw_background
 from neuraltuning.data.scenes.catalog import CONFUSABLE, Category
-from neuraltuning.data.scenes.sprites import sprite
+from neuraltuning.data.scenes.sprites import transformed_sprite
 
 IMAGE_SIZE = 224
 MAX_OBJECTS = 6
@@ -70,11 +71,10 @@ def draw_scene(rng: np.random.Generator, categories: Sequence[Category]) -> Scen
     """
     count = int(rng.choice(MAX_OBJECTS, p=OBJECT_COUNT_SHARES)) + 1
     chosen = _choose_objects(rng, categories, count)
-    pixels, background = draw_background(rng, IMAGE_SIZE)
+    canvas, background = draw_background(rng, IMAGE_SIZE)
     shrink = 1.0
     while (placed := _place(rng, chosen, shrink)) is None:
         shrink *= 0.97
-    canvas = Image.fromarray(pixels)
     owner = np.full((IMAGE_SIZE, IMAGE_SIZE), -1, dtype=np.int8)
     for index, (patch, solid, x, y) in enumerate(placed):
         canvas.paste(patch, (x, y), patch)
@@ -87,11 +87,13 @@ def draw_scene(rng: np.random.Generator, categories: Sequence[Category]) -> Scen
         box = (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
         objects.append(SceneObject(category, color, mask, box, int(mask.sum())))
     names = {category.name for category, _ in chosen}
-    absent = tuple(category for category in categories if not names & _confused_with(category.name))
+    excluded = frozenset().union(*(_confused_with(name) for name in names))
+    absent = tuple(category for category in categories if category.name not in excluded)
     order = rng.permutation(count)
     return Scene(canvas, background, tuple(objects[i] for i in order), absent)
 
 
+@functools.cache
 def _confused_with(name: str) -> frozenset[str]:
     """Returns the names that can't stand beside `name` as another class, `name` among them."""
     return frozenset({name}).union(*(group for group in CONFUSABLE if name in group))
@@ -172,12 +174,5 @@ def _place(
 
 def _patch(rng: np.random.Generator, category: Category, color: str | None, side: float) -> Image.Image:
     """Returns the sprite with `side` pixels on its longer side, tilted, sometimes mirrored, cropped to what shows."""
-    image = sprite(category.code, color)
-    scale = side / max(image.size)
-    image = image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
-    )
-    if not category.symmetric and rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image = image.rotate(rng.uniform(-_MAX_ROTATION, _MAX_ROTATION), Image.Resampling.BICUBIC, expand=True)
-    return image.crop(image.getchannel("A").getbbox())
+    mirrored = not category.symmetric and rng.random() < 0.5
+    return transformed_sprite(category.code, color, side, rng.uniform(-_MAX_ROTATION, _MAX_ROTATION), mirrored)

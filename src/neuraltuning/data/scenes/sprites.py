@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ ATTRIBUTION = (
 
 RENDER_SIZE = 216
 """Side of the rendered square in pixels before it is cropped; larger than any object in a scene."""
+
+_LEVEL_FACTOR = 0.7
+"""Sprites are kept in sizes that shrink by this factor, so that scaling a little is all that is left to do."""
 
 # Hue in degrees, saturation and value in 0..1 that the body of a recolored sprite gets.
 _PAINT: dict[str, tuple[float, float, float]] = {
@@ -73,6 +77,46 @@ def sprite(code: str, color: str | None = None) -> Image.Image:
     png = resvg_py.svg_to_bytes(svg_path=str(path), width=RENDER_SIZE, height=RENDER_SIZE, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     return image.crop(image.getchannel("A").point(lambda alpha: 255 if alpha > 127 else 0).getbbox())
+
+
+@functools.cache
+def _scaled(code: str, color: str | None, level: int) -> Image.Image:
+    """Returns the sprite as RGBa (premultiplied), reduced `level` times to 70 %."""
+    image = sprite(code, color)
+    size = tuple(max(1, round(side * _LEVEL_FACTOR**level)) for side in image.size)
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS).convert("RGBa")
+
+
+def transformed_sprite(code: str, color: str | None, side: float, degrees: float, mirrored: bool) -> Image.Image:
+    """Returns the sprite at another size, tilted and perhaps mirrored.
+
+    Args:
+        code: stem of the SVG file.
+        color: color to paint it in, or None.
+        side: length of its longer side in pixels before tilting.
+        degrees: angle, counter-clockwise.
+        mirrored: left and right are swapped.
+
+    Returns:
+        RGBA image, cropped to its visible pixels.
+    """
+    level, longest = 0, max(sprite(code, color).size)
+    while longest * _LEVEL_FACTOR ** (level + 1) >= side:
+        level += 1
+    source = _scaled(code, color, level)
+    scale = max(source.size) / side
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    width = math.ceil((source.width * abs(cosine) + source.height * abs(sine)) / scale) + 2
+    height = math.ceil((source.width * abs(sine) + source.height * abs(cosine)) / scale) + 2
+    # Maps a pixel of the result to one of the source: rotation, scale and mirroring around the centers.
+    flip = -1 if mirrored else 1
+    a, b, d, e = flip * cosine * scale, -flip * sine * scale, sine * scale, cosine * scale
+    c = source.width / 2 - a * width / 2 - b * height / 2
+    f = source.height / 2 - d * width / 2 - e * height / 2
+    image = source.transform(
+        (width, height), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR
+    ).convert("RGBA")
+    return image.crop(image.getchannel("A").getbbox())
 
 
 def _painted(image: Image.Image, color: str) -> Image.Image:

@@ -49,7 +49,7 @@ def _caption(rng: np.random.Generator, scene: Scene, template: str) -> str:
     text = template.format(
         items=enumerate_words(items),
         Items=capitalize(enumerate_words(items)),
-        is_are="is" if items[0].split()[0] in ("a", "an") else "are",
+        is_are="is" if len(items) == 1 and items[0].startswith(("a ", "an ")) else "are",
         bg=scene.background.noun_phrase,
         background=scene.background.sentence,
         # Two places in one sentence, so that no caption has more than three.

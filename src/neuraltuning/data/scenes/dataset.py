@@ -11,8 +11,8 @@ import numpy as np
 from neuraltuning.data.sample import ObjectAnnotation, Sample
 from neuraltuning.data.scenes.captions import captions
 from neuraltuning.data.scenes.catalog import CATEGORIES, Category
-from neuraltuning.data.scenes.layout import draw_scene
-from neuraltuning.data.scenes.phrases import phrases
+from neuraltuning.data.scenes.layout import choose_objects, draw_scene
+from neuraltuning.data.scenes.phrases import mention, phrases
 from neuraltuning.data.scenes.questions import questions
 from neuraltuning.data.scenes.reasoning import reasoning
 from neuraltuning.data.scenes.sprites import LICENSE
@@ -79,8 +79,13 @@ class SceneDataset(Sequence[Sample]):
     def _generate(self, index: int) -> Sample:
         split_number = int.from_bytes(hashlib.sha256(self.split.encode()).digest()[:4], "big")
         rng = np.random.default_rng([self.seed, split_number, index])
-        scene = draw_scene(rng, categories(self.split))
-        expressions = phrases(rng, scene)
+        choice = categories(self.split)
+        chosen = choose_objects(rng, choice)
+        while True:
+            scene = draw_scene(rng, chosen)
+            expressions = phrases(rng, scene)
+            if all(mention(scene, number, own) for number, own in enumerate(expressions)):
+                break
         held_out_wordings = self.split == "test_wordings"
         return Sample(
             id=f"scenes-{self.split}-{index:06d}",
@@ -97,7 +102,7 @@ class SceneDataset(Sequence[Sample]):
             ),
             captions=captions(rng, scene),
             reasoning=reasoning(rng, scene, expressions, held_out_wordings),
-            questions=questions(rng, scene, held_out_wordings),
+            questions=questions(rng, scene, choice, held_out_wordings),
             source="scenes",
             license=LICENSE,
         )

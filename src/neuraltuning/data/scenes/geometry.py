@@ -5,6 +5,7 @@ Each predicate answers True, False or None, None meaning that people may disagre
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from neuraltuning.data.scenes.layout import IMAGE_SIZE, SceneObject
@@ -44,7 +45,7 @@ def ranked(objects: Sequence[SceneObject], axis: int) -> list[int] | None:
     """Returns the indices in order of their centers along `axis` (0: x, 1: y), or None without clear gaps."""
     order = sorted(range(len(objects)), key=lambda index: objects[index].center[axis])
     centers = [objects[index].center[axis] for index in order]
-    if any(after - before < MIN_DISTANCE for before, after in zip(centers, centers[1:], strict=False)):
+    if any(after - before < MIN_DISTANCE for before, after in itertools.pairwise(centers)):
         return None
     return order
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuraltuning.data.scenes.backgrounds import Background, draw_background
-from neuraltuning.data.scenes.catalog import CONFUSABLE, Category
-from neuraltuning.data.scenes.sprites import transformed_sprite
+from neuraltuning.data.scenes.catalog import Category, confused_with
+from neuraltuning.data.scenes.sprites import sprite, transformed_sprite
 
 IMAGE_SIZE = 224
 MAX_OBJECTS = 6
@@ -20,12 +19,16 @@ MAX_OBJECTS = 6
 # MMUD's samples with 1 to 6 objects (journal paper, section 4).
 OBJECT_COUNT_SHARES = np.array([7393, 13515, 6022, 3981, 2311, 1386]) / 34608
 
-# Smallest and largest length of an object's longer side in pixels, by the number of objects.
+# Smallest and largest size of an object in pixels, by the number of objects: its longer side where it is as wide as
+# high; the longer side of a long one is up to `_MAX_STRETCH` times as long.
 _SIZE_LIMITS = {1: (70, 130), 2: (52, 118), 3: (48, 104), 4: (44, 94), 5: (42, 86), 6: (40, 78)}
 _REPEATED_CLASS_SHARE = 0.55
+_PAINTED_GROUP_SHARE = 0.5
+"""Share of the groups of one class that are drawn among the classes with several colors."""
 _MIN_VISIBLE_SHARE = 0.6
 _MIN_VISIBLE_PIXELS = 250
 _MAX_ROTATION = 15.0
+_MAX_STRETCH = 1.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,30 +50,55 @@ class SceneObject:
 
     @property
     def center(self) -> tuple[float, float]:
-        """x, y of the box's center in pixels."""
+        """The box's center, x and y in pixels."""
         x, y, width, height = self.box
         return x + width / 2, y + height / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """An image and what it holds; `absent` are the classes of the split that it may be asked for in vain."""
+    """An image and what it holds; the order of the objects tells nothing."""
 
     image: Image.Image
     background: Background
     objects: tuple[SceneObject, ...]
-    absent: tuple[Category, ...]
 
 
-def draw_scene(rng: np.random.Generator, categories: Sequence[Category]) -> Scene:
-    """Draws a scene with objects of the given classes.
+ClassAndColor = tuple[Category, str | None]
+
+
+def choose_objects(rng: np.random.Generator, categories: Sequence[Category]) -> list[ClassAndColor]:
+    """Draws what a scene holds, one to six objects; in about half of the larger scenes several share a class.
 
     Args:
         rng: the only source of chance.
         categories: the classes to choose from; at least six that don't confuse.
+
+    Returns:
+        class and color of each object, objects of one class side by side.
     """
     count = int(rng.choice(MAX_OBJECTS, p=OBJECT_COUNT_SHARES)) + 1
-    chosen = _choose_objects(rng, categories, count)
+    sizes = [1] * count
+    if count > 1 and rng.random() < _REPEATED_CLASS_SHARE:
+        first = int(rng.integers(2, min(count, 4) + 1))
+        rest = count - first
+        second = [2] if rest >= 2 and rng.random() < 0.35 else []
+        sizes = [first, *second, *[1] * (rest - sum(second))]
+    chosen: list[ClassAndColor] = []
+    taken: set[str] = set()
+    for size in sizes:
+        painted_only = size > 1 and rng.random() < _PAINTED_GROUP_SHARE
+        while True:
+            category = categories[int(rng.integers(len(categories)))]
+            if category.name not in taken and (category.colors or not painted_only):
+                break
+        taken |= confused_with(category.name)
+        chosen += [(category, color) for color in _choose_colors(rng, category, size)]
+    return chosen
+
+
+def draw_scene(rng: np.random.Generator, chosen: Sequence[ClassAndColor]) -> Scene:
+    """Draws a scene with the given objects, `rng` being the only source of chance."""
     canvas, background = draw_background(rng, IMAGE_SIZE)
     shrink = 1.0
     while (placed := _place(rng, chosen, shrink)) is None:
@@ -86,40 +114,7 @@ def draw_scene(rng: np.random.Generator, categories: Sequence[Category]) -> Scen
         left, top = int(columns[0]), int(rows[0])
         box = (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
         objects.append(SceneObject(category, color, mask, box, int(mask.sum())))
-    names = {category.name for category, _ in chosen}
-    excluded = frozenset().union(*(_confused_with(name) for name in names))
-    absent = tuple(category for category in categories if category.name not in excluded)
-    order = rng.permutation(count)
-    return Scene(canvas, background, tuple(objects[i] for i in order), absent)
-
-
-@functools.cache
-def _confused_with(name: str) -> frozenset[str]:
-    """Returns the names that can't stand beside `name` as another class, `name` among them."""
-    return frozenset({name}).union(*(group for group in CONFUSABLE if name in group))
-
-
-def _choose_objects(
-    rng: np.random.Generator, categories: Sequence[Category], count: int
-) -> list[tuple[Category, str | None]]:
-    """Returns `count` pairs of class and color; in about half of the scenes several objects share a class."""
-    sizes = [1] * count
-    if count > 1 and rng.random() < _REPEATED_CLASS_SHARE:
-        first = int(rng.integers(2, min(count, 4) + 1))
-        rest = count - first
-        second = [2] if rest >= 2 and rng.random() < 0.35 else []
-        sizes = [first, *second, *[1] * (rest - sum(second))]
-    chosen: list[tuple[Category, str | None]] = []
-    taken: set[str] = set()
-    for size in sizes:
-        painted_only = size > 1 and rng.random() < 0.3
-        while True:
-            category = categories[int(rng.integers(len(categories)))]
-            if category.name not in taken and (category.colors or not painted_only):
-                break
-        taken |= _confused_with(category.name)
-        chosen += [(category, color) for color in _choose_colors(rng, category, size)]
-    return chosen
+    return Scene(canvas, background, tuple(objects[index] for index in rng.permutation(len(objects))))
 
 
 def _choose_colors(rng: np.random.Generator, category: Category, size: int) -> list[str | None]:
@@ -134,7 +129,7 @@ _Placed = tuple[Image.Image, NDArray[np.bool_], int, int]
 
 
 def _place(
-    rng: np.random.Generator, chosen: Sequence[tuple[Category, str | None]], shrink: float
+    rng: np.random.Generator, chosen: Sequence[ClassAndColor], shrink: float
 ) -> list[_Placed] | None:
     """Returns patch, solid pixels, left and top for each object, later ones above earlier ones, or None."""
     low, high = _SIZE_LIMITS[len(chosen)]
@@ -174,5 +169,7 @@ def _place(
 
 def _patch(rng: np.random.Generator, category: Category, color: str | None, side: float) -> Image.Image:
     """Returns the sprite with `side` pixels on its longer side, tilted, sometimes mirrored, cropped to what shows."""
+    width, height = sprite(category.code, color).size
+    side *= min(_MAX_STRETCH, (max(width, height) / min(width, height)) ** 0.3)
     mirrored = not category.symmetric and rng.random() < 0.5
     return transformed_sprite(category.code, color, side, rng.uniform(-_MAX_ROTATION, _MAX_ROTATION), mirrored)

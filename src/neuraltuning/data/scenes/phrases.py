@@ -68,6 +68,18 @@ def short_name(scene: Scene, index: int) -> str | None:
     return None
 
 
+def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
+    """Returns the shortest of the object's phrases `own` that names its class and singles it out, or None."""
+    name = short_name(scene, index)
+    if name is not None:
+        return name
+    # Not "the left one of the two dogs", nor "the object above the dog" of another dog.
+    category = scene.objects[index].category.name
+    texts = [phrase.text for phrase in own if category in phrase.text.split(" of the two ")[0].split(" of the ")[0]]
+    texts = [text for text in texts if not text.startswith(("the object", "the thing"))]
+    return min(texts, key=len, default=None)
+
+
 def same_class(scene: Scene, index: int) -> list[int]:
     """Returns the indices of the objects of the same class, `index` among them."""
     name = scene.objects[index].category.name

@@ -6,13 +6,16 @@ drawn among the answers that the image offers rather than among the questions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from neuraltuning.data.sample import QuestionAnswer
 from neuraltuning.data.scenes.backgrounds import BACKGROUND_COLORS
 from neuraltuning.data.scenes.captions import RELATION_WORDS
+from neuraltuning.data.scenes.catalog import Category, confused_with
 from neuraltuning.data.scenes.geometry import DIRECTIONS, OPPOSITE, is_in_direction, is_in_quadrant, region
-from neuraltuning.data.scenes.layout import Scene
+from neuraltuning.data.scenes.layout import Scene, choose_objects
 from neuraltuning.data.scenes.phrases import same_class, short_name
 
 _COUNT = ("How many {x} are there?", "How many {x} can you see?", "How many {x} are in the picture?")
@@ -29,39 +32,44 @@ _WHERE = ("Where is {x}?", "Where in the picture is {x}?")
 _WHERE_HELD_OUT = ("In which part of the scene is {x}?", "Whereabouts is {x}?")
 
 # Counts that the images offer too often (or too rarely) are chosen less (or more) often.
-_COUNT_WEIGHTS = {0: 1.0, 1: 0.8, 2: 1.0, 3: 1.6, 4: 2.4, 5: 3.0, 6: 3.0}
+_COUNT_WEIGHTS = {0: 0.6, 1: 1.0, 2: 1.0, 3: 1.6, 4: 2.4, 5: 3.0, 6: 3.0}
 
 
-def questions(rng: np.random.Generator, scene: Scene, held_out_wordings: bool) -> tuple[QuestionAnswer, ...]:
+def questions(
+    rng: np.random.Generator, scene: Scene, categories: Sequence[Category], held_out_wordings: bool
+) -> tuple[QuestionAnswer, ...]:
     """Returns four to six questions: one of each kind where the image offers it, then more of the kinds drawn.
 
     Args:
         rng: the source of chance.
         scene: what is asked about.
+        categories: the classes of the split, for questions about what is absent.
         held_out_wordings: use only question frames that no other split uses.
     """
-    asker = _Asker(rng, scene, held_out_wordings)
+    asker = _Asker(rng, scene, categories, held_out_wordings)
     makers = (asker.count, asker.color, asker.yes_no, asker.where)
     wanted = int(rng.integers(4, 7))
-    chosen: dict[str, QuestionAnswer] = {}
+    chosen: list[QuestionAnswer] = []
     order = [*rng.permutation(len(makers)), *rng.integers(0, len(makers), size=16)]
     for number in order:
         if len(chosen) == wanted:
             break
         question = makers[number]()
         if question is not None:
-            chosen.setdefault(question.question, question)
-    return tuple(chosen.values())
+            chosen.append(question)
+    return tuple(chosen)
 
 
 class _Asker:
     """Draws one question of each kind about a scene."""
 
-    def __init__(self, rng: np.random.Generator, scene: Scene, held_out: bool) -> None:
-        self.rng, self.scene, self.held_out = rng, scene, held_out
+    def __init__(self, rng: np.random.Generator, scene: Scene, categories: Sequence[Category], held_out: bool) -> None:
+        self.rng, self.scene, self.categories, self.held_out = rng, scene, categories, held_out
+        self.yes = bool(rng.random() < 0.5)
+        self.asked: set[tuple[str, ...]] = set()
         self.named = [(index, name) for index in range(len(scene.objects)) if (name := short_name(scene, index))]
 
-    def count(self) -> QuestionAnswer:
+    def count(self) -> QuestionAnswer | None:
         """Counts the objects of a class, or all of them, or none."""
         options: dict[int, list[str]] = {0: [self._absent().plural], len(self.scene.objects): ["objects"]}
         for index, item in enumerate(self.scene.objects):
@@ -83,10 +91,17 @@ class _Asker:
         name, color = options[int(self.rng.integers(len(options)))]
         return self._ask(_COLOR, _COLOR_HELD_OUT, color, "color", x=name)
 
-    def yes_no(self) -> QuestionAnswer:
-        """Asks whether something is there, has a color, or lies in a direction; yes and no are equally likely."""
-        yes = bool(self.rng.random() < 0.5)
-        answer = "yes" if yes else "no"
+    def yes_no(self) -> QuestionAnswer | None:
+        """Asks whether something is there, has a color, or lies in a direction.
+
+        Yes and no take turns from a random start, so that they are equally likely.
+        """
+        question = self._yes_no(self.yes, "yes" if self.yes else "no")
+        if question is not None:
+            self.yes = not self.yes
+        return question
+
+    def _yes_no(self, yes: bool, answer: str) -> QuestionAnswer | None:
         relations = self._relations()
         colored = [(name, index) for index, name in self.named if self.scene.objects[index].color]
         colored = [(name, index) for name, index in colored if self.scene.objects[index].color not in name.split()]
@@ -105,8 +120,7 @@ class _Asker:
             color = self.scene.background.color
             shown = color if yes else str(self.rng.choice([name for name in BACKGROUND_COLORS if name != color]))
             return self._ask(_IS, _IS_HELD_OUT, answer, "yes_no", x="the background", y=shown)
-        present = self.scene.objects[int(self.rng.integers(len(self.scene.objects)))].category
-        category = present if yes else self._absent()
+        category = self._present() if yes else self._absent()
         return self._ask(_EXISTS, _EXISTS_HELD_OUT, answer, "yes_no", x=f"{category.article} {category.name}")
 
     def where(self) -> QuestionAnswer | None:
@@ -148,11 +162,26 @@ class _Asker:
                         found.append((index, anchor_name, direction, names.get(index, "")))
         return found
 
-    def _absent(self):
-        return self.scene.absent[int(self.rng.integers(len(self.scene.absent)))]
+    def _present(self) -> Category:
+        """Draws a class that is in the image."""
+        present = {item.category.name: item.category for item in self.scene.objects}
+        return list(present.values())[int(self.rng.integers(len(present)))]
+
+    def _absent(self) -> Category:
+        """Draws a class that isn't in the image as another image's class, so that frequent classes tell nothing."""
+        present = {item.category.name for item in self.scene.objects}
+        while True:
+            others = {category.name: category for category, _ in choose_objects(self.rng, self.categories)}
+            category = list(others.values())[int(self.rng.integers(len(others)))]
+            if not present & confused_with(category.name):
+                return category
 
     def _ask(
         self, trained: tuple[str, ...], held_out: tuple[str, ...], answer: str, kind: str, **words: str
-    ) -> QuestionAnswer:
+    ) -> QuestionAnswer | None:
+        """Returns the question in a random frame, or None if the same was asked in another frame."""
+        if (kind, *words.values()) in self.asked:
+            return None
+        self.asked.add((kind, *words.values()))
         frames = held_out if self.held_out else trained
         return QuestionAnswer(frames[int(self.rng.integers(len(frames)))].format(**words), answer, kind)

@@ -10,7 +10,7 @@ from neuraltuning.data.sample import OBJECT_TAG, Phrase, QuestionAnswer
 from neuraltuning.data.scenes.captions import capitalize, enumerate_words
 from neuraltuning.data.scenes.catalog import PROPERTIES, Property
 from neuraltuning.data.scenes.layout import Scene
-from neuraltuning.data.scenes.phrases import same_class, short_name
+from neuraltuning.data.scenes.phrases import mention, same_class
 
 # {vp}: a verb phrase in the third person, "keeps you dry in the rain".
 _KNOWLEDGE = (
@@ -19,10 +19,10 @@ _KNOWLEDGE = (
     "Which object {vp}?",
     "What in this picture {vp}?",
     "I am looking for something that {vp}. What is it?",
-    "Can you find what {vp}?",
+    "Can you find the thing that {vp}?",
     "Which thing in the image {vp}?",
     "One of these {vp}. Which one?",
-    "I need something that {vp}. What can I use?",
+    "I am thinking of something that {vp}. What do I mean?",
     "What do you see that {vp}?",
 )
 _KNOWLEDGE_HELD_OUT = (
@@ -71,7 +71,7 @@ def reasoning(
         phrases: the referring expressions of each object; they name objects that share their class with another.
         held_out_wordings: use only sentence frames and descriptions that no other split uses.
     """
-    mentions = [_mention(scene, index, phrases[index]) for index in range(len(scene.objects))]
+    mentions = [mention(scene, index, phrases[index]) for index in range(len(scene.objects))]
     groups = [_group(rng, scene, item, mentions, held_out_wordings) for item in PROPERTIES]
     comparisons = [_comparison(rng, scene, mentions, held_out_wordings, heaviest) for heaviest in (True, False)]
     shared = [question for question in (*groups, *comparisons) if question is not None]
@@ -83,19 +83,8 @@ def reasoning(
     return tuple(chosen[index] for index in rng.permutation(len(chosen)))
 
 
-def _mention(scene: Scene, index: int, phrases: Sequence[Phrase]) -> str | None:
-    """Returns the shortest noun phrase that names the object by its class and singles it out."""
-    name = short_name(scene, index)
-    if name is not None:
-        return name
-    own = [phrase.text for phrase in phrases if scene.objects[index].category.name in phrase.text.split(" of ")[0]]
-    return min(own, key=len) if own else None
-
-
-def _answer(mentions: Sequence[str | None], indices: Sequence[int], predicate: str) -> str | None:
+def _answer(mentions: Sequence[str | None], indices: Sequence[int], predicate: str) -> str:
     tagged = [f"{mentions[index]} {OBJECT_TAG}" for index in indices]
-    if any(mentions[index] is None for index in indices):
-        return None
     return capitalize(f"{enumerate_words(tagged)} {predicate}".strip()) + "."
 
 
@@ -105,7 +94,8 @@ def _knowledge(
     """Returns questions about facts: first one for each class, then the others, each in random order."""
     frames = _KNOWLEDGE_HELD_OUT if held_out else _KNOWLEDGE
     present = {item.category.name for item in scene.objects}
-    firsts, others = [], []
+    firsts: list[QuestionAnswer] = []
+    others: list[QuestionAnswer] = []
     for index in rng.permutation(len(scene.objects)):
         group = same_class(scene, int(index))
         if group[0] != index:
@@ -117,8 +107,6 @@ def _knowledge(
                 continue
             verb_phrase = fact.held_out if held_out else fact.trained
             answer = _answer(mentions, group, verb_phrase if len(group) == 1 else "")
-            if answer is None:
-                continue
             question = frames[int(rng.integers(len(frames)))].format(vp=verb_phrase)
             (others if rank else firsts).append(QuestionAnswer(question, answer, "knowledge", tuple(group)))
     return firsts + others
@@ -129,9 +117,10 @@ def _group(
 ) -> QuestionAnswer | None:
     kinds = [{thing.category.name, thing.category.supercategory} for thing in scene.objects]
     members = [index for index, names in enumerate(kinds) if names.intersection(item.members)]
+    # A class may be named as unclear although its supercategory is a member.
     unclear = any(
-        names.intersection(item.unclear) and not (index in members and not {*item.unclear} & {scene.objects[index].category.name})
-        for index, names in enumerate(kinds)
+        thing.category.name in item.unclear or (index not in members and names.intersection(item.unclear))
+        for index, (thing, names) in enumerate(zip(scene.objects, kinds, strict=True))
     )
     if not members or unclear or (len(members) == len(kinds) and rng.random() < 0.7):
         return None
@@ -139,8 +128,6 @@ def _group(
         (item.held_out_singular, item.held_out_plural) if held_out else (item.singular, item.plural)
     )
     answer = _answer(mentions, members, singular if len(members) == 1 else plural)
-    if answer is None:
-        return None
     frames = _GROUP_HELD_OUT if held_out else _GROUP
     question = frames[int(rng.integers(len(frames)))].format(vp=singular, vps=plural)
     return QuestionAnswer(question, answer, "group", tuple(members))
@@ -161,6 +148,4 @@ def _comparison(
     else:
         frames, predicate = _LIGHTEST_HELD_OUT if held_out else _LIGHTEST, "is the lightest"
     answer = _answer(mentions, order[:1], predicate)
-    if answer is None:
-        return None
     return QuestionAnswer(frames[int(rng.integers(len(frames)))], answer, "comparison", (order[0],))

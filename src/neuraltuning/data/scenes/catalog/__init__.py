@@ -5,6 +5,7 @@ Pure data: it knows nothing of images. One module a topic; `CATEGORIES` joins th
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 from neuraltuning.data.scenes.catalog.animals import ANIMALS
@@ -48,6 +49,13 @@ CONFUSABLE: tuple[frozenset[str], ...] = (
 )
 """Classes that a name of another may cover ("the tree" for a palm tree); they never share an image."""
 
+
+@functools.cache
+def confused_with(name: str) -> frozenset[str]:
+    """Returns the names of the classes that can't stand beside the class `name` as another one, `name` among them."""
+    return frozenset({name}).union(*(group for group in CONFUSABLE if name in group))
+
+
 __all__ = [
     "CATEGORIES",
     "CONFUSABLE",
@@ -57,5 +65,6 @@ __all__ = [
     "Category",
     "Fact",
     "Property",
+    "confused_with",
     "indefinite_article",
 ]

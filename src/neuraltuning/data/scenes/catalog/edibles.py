@@ -201,7 +201,8 @@ FOOD = (
 
 DRINKS = (
     Category("coffee cup", "2615", 0.3, (
-        Fact("wakes people up in the morning", "holds the caffeine people need at work", also=("alarm clock", "rooster")),
+        Fact("wakes people up in the morning", "holds the caffeine people need at work",
+             also=("alarm clock", "rooster")),
         Fact("holds an espresso or a cappuccino", "is filled by a barista"),
         Fact("holds a hot brown drink made from roasted beans", "contains a steaming drink of roasted beans"),
         Fact("steams on a saucer on the office desk", "stands on a saucer and steams"),

@@ -251,12 +251,6 @@ BUILDINGS = (
         Fact("is taken up by elevator to look over the city", "offers a view over the city"),
         Fact("sends signals from its top far above the roofs", "rises high above all roofs"),
     ), symmetric=True),
-    Category("ferris wheel", "1F3A1", 500000, (
-        Fact("turns slowly and lifts you up at the fair", "carries you up and down at the fair"),
-        Fact("is called the London Eye beside the Thames", "turns beside the Thames"),
-        Fact("has cabins that go round and round", "is a giant wheel with cabins"),
-        Fact("is the big round ride in an amusement park", "offers lovers a round ride above the fair"),
-    ), symmetric=True),
 )
 
 STREET = (

@@ -47,12 +47,6 @@ TOOLS = (
         Fact("sticks to the door of a fridge", "holds notes on the fridge"),
         Fact("makes a compass needle turn", "disturbs the needle of a compass"),
     )),
-    Category("ladder", "1FA9C", 8, (
-        Fact("is climbed to reach a roof", "helps you to get up to a roof"),
-        Fact("has rungs", "is made of two rails and many rungs"),
-        Fact("brings bad luck if you walk under it", "should not be walked under"),
-        Fact("helps to pick cherries from high branches", "leans against a wall for a painter"),
-    )),
     Category("key", "1F511", 0.03, (
         Fact("opens a locked door", "lets you into your locked home"),
         Fact("hangs on a ring in your pocket", "is easily lost together with its ring"),
@@ -238,18 +232,12 @@ CLOTHING = (
         Fact("has a visor and is sometimes worn backward", "is turned backward by skaters"),
         Fact("keeps the sun out of your eyes", "shades your eyes"),
         Fact("covers the head of a trucker", "carries a logo above its visor"),
-    ), colors=OBJECT_COLORS),
+    )),
     Category("crown", "1F451", 1.5, (
         Fact("is worn by a king", "sits on the head of a queen"),
         Fact("is golden and set with jewels", "is kept in the Tower of London with other jewels"),
         Fact("is the sign of a monarch", "is put on a monarch's head by a bishop"),
         Fact("is given away at a coronation", "turns a prince into a king"),
-    ), symmetric=True),
-    Category("ring", "1F48D", 0.005, (
-        Fact("is exchanged at a wedding", "is slipped on a finger by the groom"),
-        Fact("is given when you ask somebody to marry you", "comes in a tiny box with a proposal"),
-        Fact("was thrown into the fire by Frodo", "rules them all in a story by Tolkien"),
-        Fact("is worn on a finger", "is jewelry for a finger"),
     ), symmetric=True),
     Category("backpack", "1F392", 1, (
         Fact("is carried on both shoulders", "hangs from your shoulders"),

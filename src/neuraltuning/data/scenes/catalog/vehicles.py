@@ -12,7 +12,8 @@ VEHICLES = (
         Fact("is what you learn to drive at eighteen", "is the usual thing for a driving lesson"),
     ), colors=OBJECT_COLORS),
     Category("bus", "1F68C", 12000, (
-        Fact("carries many passengers along a city route", "lets people get on and off along its line", also=("train",)),
+        Fact("carries many passengers along a city route", "lets people get on and off along its line",
+             also=("train",)),
         Fact("takes children to school", "picks pupils up in the morning"),
         Fact("stops where people wait under a roadside shelter", "halts for people waiting at the roadside"),
         Fact("has double-decker relatives in London", "is red and has two floors in London"),
@@ -33,7 +34,7 @@ VEHICLES = (
         Fact("pulls a plow across a field", "drags farm machines through the mud"),
         Fact("has huge rear wheels and is driven by a farmer", "is a farmer's main machine"),
         Fact("works on a farm and is made by John Deere", "is the green machine of John Deere"),
-        Fact("slows down traffic on country roads at harvest time", "crawls along a country lane with a trailer of hay"),
+        Fact("slows down traffic on country roads in summer", "crawls along a country lane with a trailer of hay"),
     ), held_out=True, colors=OBJECT_COLORS),
     Category("bicycle", "1F6B2", 12, (
         Fact("has pedals and two wheels", "is moved by pushing pedals"),

@@ -36,24 +36,33 @@ class Decoder(nn.Module, ABC):
         """What of the target travels in a batch beside its owner's features: an array of one shape for all, or None."""
 
     @abstractmethod
-    def loss(self, states: Tensor, features: ImageFeatures, targets: Tensor | None) -> dict[str, Tensor]:
+    def loss(
+        self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None
+    ) -> dict[str, Tensor]:
         """Named scalar losses of N tokens, already weighted against each other.
 
         Args:
             states: (N, state_size) float.
-            features: the owners' features, (N, ...), one row a token.
+            features: of the B images of the batch.
+            owners: (N,) int64, each token's image in `features`.
             targets: (N, ...) the stacked `encode_target` arrays, or None where that gives None.
         """
 
     @abstractmethod
     def decode(
-        self, states: Tensor, features: ImageFeatures | None, sizes: Sequence[tuple[int, int]], seeds: Sequence[int]
+        self,
+        states: Tensor,
+        features: ImageFeatures | None,
+        owners: Tensor | None,
+        sizes: Sequence[tuple[int, int]],
+        seeds: Sequence[int],
     ) -> list[Any]:
         """What N tokens stand for.
 
         Args:
             states: (N, state_size) float.
-            features: the owners' features, one row a token; None where tokens have no owner.
-            sizes: (height, width) in pixels of each token's input image.
+            features: of the B input images; None where the tokens belong to no image.
+            owners: (N,) int64, each token's image in `features`; None likewise.
+            sizes: (height, width) in pixels of each token's input image; empty where tokens have none.
             seeds: one a token, for decoders that sample; the result of a token depends on nothing else in the batch.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -69,11 +69,16 @@ class Task(ABC):
     max_new_tokens: ClassVar[int] = 64
 
     @abstractmethod
-    def examples(self, sample: Sample, rng: np.random.Generator, *, training: bool) -> list[Example]:
+    def examples(
+        self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False
+    ) -> list[Example]:
         """The task's examples of a sample, in random order; none where the sample lacks what the task needs.
 
-        With `training=False` only wordings reserved for evaluation or shared with training are used, and `rng` is
-        seeded by the evaluator from the sample's id, so that every model sees the same items.
+        Args:
+            sample: any sample.
+            rng: the only source of randomness; the evaluator seeds it from the sample's id, so that every model is
+                asked the same.
+            held_out_wordings: ask in the task's wordings that are never used in training.
         """
 
     @abstractmethod
@@ -83,7 +88,3 @@ class Task(ABC):
     def constant_replies(self, example: Example) -> dict[str, Reply]:
         """Trivial baselines that need no model, by name; scored on the same items ("all_objects")."""
         return {}
-
-    def show(self, examples: Iterable[Example]) -> list[Example]:
-        """The examples worth a picture in the report; all by default."""
-        return list(examples)

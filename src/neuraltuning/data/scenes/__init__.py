@@ -5,6 +5,7 @@ from __future__ import annotations
 from neuraltuning.data.scenes.catalog import CATEGORIES, PROPERTIES, SUPERCATEGORIES, Category, Fact
 from neuraltuning.data.scenes.dataset import SPLIT_SIZES, SceneDataset, categories
 from neuraltuning.data.scenes.sprites import ATTRIBUTION, LICENSE
+from neuraltuning.data.scenes.storage import read_scenes, write_scenes
 
 __all__ = [
     "ATTRIBUTION",
@@ -17,4 +18,6 @@ __all__ = [
     "Fact",
     "SceneDataset",
     "categories",
+    "read_scenes",
+    "write_scenes",
 ]

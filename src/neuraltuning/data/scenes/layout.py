@@ -25,6 +25,8 @@ _SIZE_LIMITS = {1: (70, 130), 2: (52, 118), 3: (48, 104), 4: (44, 94), 5: (42, 8
 _REPEATED_CLASS_SHARE = 0.55
 _PAINTED_GROUP_SHARE = 0.5
 """Share of the groups of one class that are drawn among the classes with several colors."""
+_OVERLAP_SHARE = 0.4
+"""How often an object may be placed over others at once; otherwise only when ten free places were sought in vain."""
 _MIN_VISIBLE_SHARE = 0.6
 _MIN_VISIBLE_PIXELS = 250
 _MAX_ROTATION = 15.0
@@ -148,7 +150,7 @@ def _place(
         full[index] = visible[index] = solid.sum()
         if visible[index] < _MIN_VISIBLE_PIXELS:
             return None
-        may_overlap = rng.random() < 0.5
+        may_overlap = rng.random() < _OVERLAP_SHARE
         for attempt in range(16):
             x, y = int(rng.integers(0, IMAGE_SIZE - width + 1)), int(rng.integers(0, IMAGE_SIZE - height + 1))
             window = owner[y : y + height, x : x + width]

@@ -45,6 +45,9 @@ CONFUSABLE: tuple[frozenset[str], ...] = (
     frozenset({"tree", "palm tree"}),
     frozenset({"panda", "teddy bear"}),
     frozenset({"keyboard", "piano"}),
+    frozenset({"keyboard", "laptop"}),
+    frozenset({"fish", "shark"}),
+    frozenset({"football", "soccer ball"}),
     frozenset({"burger", "sandwich"}),
 )
 """Classes that a name of another may cover ("the tree" for a palm tree); they never share an image."""

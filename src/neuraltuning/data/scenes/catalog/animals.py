@@ -26,7 +26,7 @@ ANIMALS = (
     Category("cow", "1F404", 600, (
         Fact("gives us milk", "is milked every morning on the farm", also=("sheep",)),
         Fact("moos in the meadow", "makes a long low moo"),
-        Fact("is where beef comes from", "is the source of a steak"),
+        Fact("gives us beef", "is the source of a steak"),
         Fact("has an udder", "carries a bag of milk between its hind legs", also=("sheep", "horse", "zebra")),
     )),
     Category("sheep", "1F411", 60, (
@@ -38,7 +38,7 @@ ANIMALS = (
     Category("pig", "1F416", 100, (
         Fact("oinks and grunts", "makes a snorting oink"),
         Fact("likes to roll in the mud", "keeps cool by wallowing in wet dirt"),
-        Fact("is where bacon and ham come from", "is the source of pork"),
+        Fact("gives us bacon and ham", "is the source of pork"),
         Fact("has a curly tail and a flat snout", "digs with a round flat nose and has a twisted tail"),
     )),
     Category("mouse", "1F401", 0.03, (
@@ -146,7 +146,7 @@ ANIMALS = (
         Fact("catches flies with its long sticky tongue", "snaps insects with a sticky tongue"),
     ), symmetric=True),
     Category("turtle", "1F422", 5, (
-        Fact("carries its home on its back", "pulls its head into its shell"),
+        Fact("carries its home on its back", "pulls its head into its shell", also=("snail",)),
         Fact("is very slow but can live for a hundred years", "creeps along and grows older than people"),
         Fact("is a reptile with a hard shell", "is a cold-blooded animal in armor"),
         Fact("won the race against the hare", "beat the hare in the famous fable"),
@@ -161,7 +161,7 @@ ANIMALS = (
         Fact("breathes with gills and is kept in an aquarium", "swims around in a home aquarium"),
         Fact("has scales and fins", "is covered in scales and steers with fins", also=("shark", "dolphin", "whale")),
         Fact("is caught with a rod and a hook", "bites at the angler's bait", also=("shark",)),
-        Fact("swims in a school in rivers and lakes", "is what an angler hopes to catch", also=("shark",)),
+        Fact("swims in a school in rivers and lakes", "is the thing an angler hopes to catch", also=("shark",)),
     ), irregular_plural="fish"),
     Category("shark", "1F988", 800, (
         Fact("is feared by swimmers for its rows of teeth", "makes bathers flee when its fin shows up"),
@@ -224,7 +224,7 @@ ANIMALS = (
         Fact("spins a web", "catches flies in a net of silk"),
         Fact("has eight legs and is not an insect", "scares people on its eight thin legs"),
         Fact("hangs from the ceiling by a thread", "lets itself down on a silk thread"),
-        Fact("is feared by many people in the bathroom", "is what arachnophobia is about"),
+        Fact("is feared by many people in the bathroom", "is the thing arachnophobia is about"),
     ), symmetric=True),
     Category("snail", "1F40C", 0.02, (
         Fact("leaves a trail of slime", "glides along on its own slime"),

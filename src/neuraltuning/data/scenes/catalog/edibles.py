@@ -27,7 +27,7 @@ FRUIT = (
         Fact("has a peel that people slip on in cartoons", "is slippery when its skin lies on the floor"),
         Fact("is a long curved fruit", "is a bent fruit that grows in bunches"),
         Fact("is peeled from one end before it is eaten", "has a thick skin that is pulled off in strips"),
-        Fact("is the favorite snack of apes", "is what apes like best"),
+        Fact("is the favorite snack of apes", "is the thing apes like best"),
     )),
     Category("watermelon", "1F349", 5, (
         Fact("has red flesh, black seeds and a green rind", "is red inside and green outside"),
@@ -42,7 +42,7 @@ FRUIT = (
         Fact("is a popular flavor of pink jam", "is cooked into red jam"),
     ), held_out=True, irregular_plural="strawberries", symmetric=True),
     Category("peach", "1F351", 0.15, (
-        Fact("has a fuzzy skin and a hard stone", "is a soft fruit covered in fuzz"),
+        Fact("has a fuzzy skin and a hard stone", "is a soft fruit covered in fuzz", also=("kiwi",)),
         Fact("is the fruit that Georgia is famous for", "is the symbol of the state of Georgia"),
         Fact("is a velvety fruit with a pit", "feels like velvet and hides a big pit"),
         Fact("carried James across the sea in a story", "grew giant for a boy called James"),
@@ -51,7 +51,7 @@ FRUIT = (
         Fact("has a spiky skin and a crown of leaves", "is a prickly fruit with a tuft of leaves on top"),
         Fact("is the fruit people argue about on Hawaiian pizza", "is the disputed topping of a pizza Hawaii"),
         Fact("is a symbol of Hawaii that is cut into rings", "is sold as yellow rings in a can"),
-        Fact("is the home of SpongeBob", "is what SpongeBob lives in"),
+        Fact("is the home of SpongeBob", "is the thing SpongeBob lives in"),
     ), symmetric=True),
     Category("kiwi", "1F95D", 0.1, (
         Fact("is green inside with tiny black seeds", "shows green flesh with a ring of small seeds"),
@@ -71,7 +71,7 @@ VEGETABLES = (
     Category("tomato", "1F345", 0.1, (
         Fact("is made into ketchup", "is the main part of ketchup"),
         Fact("is cooked into the red sauce on spaghetti", "becomes a red pasta sauce"),
-        Fact("is thrown at bad actors", "is thrown by the crowd at a street festival in Spain"),
+        Fact("is thrown at bad actors", "is thrown by the crowd at a festival in Spain", also=("egg",)),
         Fact("is a red fruit that many people call a vegetable", "is botanically a berry but ends up in the salad"),
     ), irregular_plural="tomatoes"),
     Category("eggplant", "1F346", 0.4, (
@@ -82,7 +82,7 @@ VEGETABLES = (
     )),
     Category("carrot", "1F955", 0.1, (
         Fact("is a snowman's nose", "becomes a nose in winter"),
-        Fact("is the favorite food of Bugs Bunny", "is what Bugs Bunny chews"),
+        Fact("is the favorite food of Bugs Bunny", "is the thing Bugs Bunny chews"),
         Fact("is an orange root that is good for the eyes", "is said to make you see better"),
         Fact("is dangled before a donkey on a stick", "is the opposite of the stick"),
     ), held_out=True),
@@ -106,7 +106,7 @@ VEGETABLES = (
     ), irregular_plural="potatoes"),
     Category("onion", "1F9C5", 0.15, (
         Fact("makes you cry when you cut it", "brings tears to the cook's eyes"),
-        Fact("is built of many layers", "consists of one skin under another"),
+        Fact("is built of many layers", "consists of one skin under another", also=("cake", "croissant")),
         Fact("is fried into crispy rings", "is sold as battered rings"),
         Fact("is a bulb that is chopped first in many recipes", "is the bulb a stew begins with"),
     ), symmetric=True),
@@ -127,7 +127,7 @@ VEGETABLES = (
 FOOD = (
     Category("burger", "1F354", 0.3, (
         Fact("is a round bun with a meat patty", "has a grilled patty between two halves of a bun"),
-        Fact("is the main dish at a drive-in with fries", "is what fast-food chains are famous for"),
+        Fact("is the main dish at a drive-in with fries", "is the thing fast-food chains are famous for"),
         Fact("is named after the German city of Hamburg", "got its name from Hamburg"),
         Fact("is stacked with beef, lettuce and pickles", "is beef and pickles in a soft bun"),
     ), symmetric=True),
@@ -176,20 +176,21 @@ FOOD = (
     Category("cake", "1F370", 1.5, (
         Fact("is served at birthdays and weddings", "is cut at a birthday party"),
         Fact("is sweet, layered and topped with cream", "is a creamy dessert in layers"),
-        Fact("is what Marie Antoinette told the poor to eat", "is offered to the poor in a famous royal quote"),
-        Fact("is the sweet thing at a coffee party", "is eaten with a little fork at a coffee party"),
+        Fact("is the thing Marie Antoinette told the poor to eat", "is offered to the poor in a famous royal quote"),
+        Fact("is the sweet thing at a coffee party", "is eaten with a little fork at a coffee party",
+             also=("cookie",)),
     )),
     Category("donut", "1F369", 0.06, (
         Fact("is a fried ring with icing", "is a glazed ring of sweet dough"),
         Fact("has a hole in the middle and sprinkles", "is sweet and has a hole in it"),
-        Fact("is Homer Simpson's favorite treat", "is what Homer Simpson craves"),
+        Fact("is Homer Simpson's favorite treat", "is the thing Homer Simpson craves"),
         Fact("is a police officer's snack in films", "is eaten by cops in American comedies"),
     ), held_out=True, symmetric=True),
     Category("cookie", "1F36A", 0.02, (
         Fact("has chocolate chips in it", "is dotted with pieces of chocolate"),
         Fact("is left out for Santa Claus", "is put beside a glass of milk on Christmas Eve"),
         Fact("is a file that websites store on your computer", "is something websites ask you to accept"),
-        Fact("is what the blue monster of Sesame Street loves", "is baked on a tray and kept in a jar"),
+        Fact("is the thing the blue monster of Sesame Street loves", "is baked on a tray and kept in a jar"),
     ), symmetric=True),
     Category("ice cream", "1F366", 0.15, (
         Fact("melts quickly in the sun", "drips onto your hand on a hot day", also=("snowman",)),
@@ -226,7 +227,7 @@ DRINKS = (
         Fact("is ordered in a pub by thirsty men", "is served as a pint in a pub"),
     )),
     Category("cocktail", "1F378", 0.3, (
-        Fact("is shaken, not stirred, for James Bond", "is what James Bond orders"),
+        Fact("is shaken, not stirred, for James Bond", "is the thing James Bond orders"),
         Fact("is mixed by a bartender from several liquors", "is shaken with ice at the bar"),
         Fact("is served with an olive in a triangular glass", "comes in a glass shaped like a funnel"),
         Fact("is a mixed drink such as a martini", "is a strong mix in a fancy glass"),

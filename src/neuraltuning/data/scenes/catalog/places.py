@@ -7,32 +7,32 @@ from neuraltuning.data.scenes.catalog.category import OBJECT_COLORS, Category, F
 HOUSEHOLD = (
     Category("chair", "1FA91", 5, (
         Fact("is something to sit on at the table", "offers one person a seat at the table"),
-        Fact("has four legs and a back", "has a backrest and four wooden legs"),
+        Fact("has four wooden legs and a backrest", "stands beside a table and supports your back"),
         Fact("is taken away one by one in a party game with music", "is missing for one player when the music stops"),
         Fact("is pulled up to a desk", "is stacked in a hall after a concert"),
     ), colors=OBJECT_COLORS),
     Category("bed", "1F6CF", 50, (
-        Fact("is where you sleep at night", "is where you spend the night"),
+        Fact("is the place where you sleep at night", "is the place where you spend the night"),
         Fact("has a mattress and a pillow", "is covered with sheets and a pillow"),
         Fact("is made in the morning and used in the evening", "is hard to leave on a Monday morning"),
         Fact("is too hard, too soft or just right for Goldilocks", "was tried out by Goldilocks"),
     ), colors=OBJECT_COLORS),
     Category("door", "1F6AA", 30, (
-        Fact("is knocked on by visitors", "is where visitors knock"),
+        Fact("is knocked on by visitors", "is the place where visitors knock"),
         Fact("is opened to enter a room", "lets you into a room"),
         Fact("has hinges and a knob", "swings on hinges"),
         Fact("slams shut in a draft", "may creak when it is opened"),
     ), symmetric=True),
     Category("bathtub", "1F6C1", 100, (
-        Fact("is filled with warm water and foam", "is where you soak in foam"),
-        Fact("is where you lie down to wash", "is a place to lie in warm water"),
-        Fact("is where Archimedes cried Eureka", "made Archimedes shout Eureka"),
+        Fact("is filled with warm water and foam", "is the place where you soak in foam"),
+        Fact("is the place where you lie down to wash", "is a place to lie in warm water"),
+        Fact("is the place where Archimedes cried Eureka", "made Archimedes shout Eureka"),
         Fact("has a drain, a plug and two taps", "has a plug at the bottom and claw feet"),
     ), held_out=True),
     Category("toilet", "1F6BD", 40, (
         Fact("is flushed after use", "is flushed with several liters of water"),
         Fact("has a lid and a seat in the smallest room", "is the seat in the smallest room"),
-        Fact("is what you need after drinking a lot", "is what you look for with a full bladder"),
+        Fact("is the thing you need after drinking a lot", "is the thing you look for with a full bladder"),
         Fact("is cleaned with a brush and bleach", "gets clogged and needs a plunger"),
     )),
     Category("candle", "1F56F", 0.2, (
@@ -55,7 +55,7 @@ HOUSEHOLD = (
     ), colors=OBJECT_COLORS, symmetric=True),
     Category("broom", "1F9F9", 1, (
         Fact("sweeps the floor", "gets the dust off the floor"),
-        Fact("is what a witch flies on", "carries a witch at Halloween"),
+        Fact("is the thing a witch flies on", "carries a witch at Halloween"),
         Fact("is ridden in a game of Quidditch", "is a flying thing for Harry Potter"),
         Fact("is used with a dustpan", "has bristles and a long stick"),
     )),
@@ -78,10 +78,11 @@ HOUSEHOLD = (
         Fact("is folded up when the drops stop falling", "is carried by Londoners in bad weather"),
     ), colors=OBJECT_COLORS, symmetric=True),
     Category("alarm clock", "23F0", 0.3, (
-        Fact("rings to wake you up", "ends your sleep with a loud ring"),
+        Fact("rings to wake you up", "ends your sleep with a loud ring", also=("phone",)),
         Fact("shows the time on your bedside table", "ticks beside your pillow"),
         Fact("has two hands and a snooze button", "is silenced with a sleepy slap"),
-        Fact("tells you that it is time to get up", "is set in the evening for the next morning"),
+        Fact("tells you that it is time to get up", "is set in the evening for the next morning",
+             also=("rooster", "phone")),
     ), symmetric=True),
     Category("suitcase", "1F9F3", 4, (
         Fact("is packed before a trip", "is filled with clothes before a holiday"),
@@ -133,7 +134,7 @@ PLANTS = (
 ELECTRONICS = (
     Category("laptop", "1F4BB", 1.8, (
         Fact("is a computer you can fold and carry", "is a computer that fits in a bag"),
-        Fact("is used to write emails in a cafe", "is opened in a cafe to write a report"),
+        Fact("is used to write emails in a cafe", "is opened in a cafe to write a report", also=("phone",)),
         Fact("has a screen, keys and a touchpad", "has a touchpad and folds shut"),
         Fact("runs a spreadsheet", "is a programmer's machine for the train"),
     ), symmetric=True),
@@ -141,10 +142,10 @@ ELECTRONICS = (
         Fact("shows the evening news in the living room", "brings the news into the living room"),
         Fact("is watched from the sofa", "keeps people on the sofa all evening"),
         Fact("is switched with a remote control", "has channels and a remote"),
-        Fact("shows soap operas and quiz shows", "is what couch potatoes look at"),
+        Fact("shows soap operas and quiz shows", "is the thing couch potatoes look at"),
     ), symmetric=True),
     Category("keyboard", "2328", 0.7, (
-        Fact("is used for typing letters", "is what a typist hits"),
+        Fact("is used for typing letters", "is the thing a typist hits"),
         Fact("has a space bar and a shift key", "has an enter and an escape key"),
         Fact("starts with QWERTY", "has letters in the order QWERTY"),
         Fact("is hacked on by a gamer next to the monitor", "collects crumbs between its letters"),
@@ -152,14 +153,14 @@ ELECTRONICS = (
     Category("phone", "1F4F1", 0.2, (
         Fact("is used to send text messages on the go", "receives text messages in your pocket"),
         Fact("is made by Apple and Samsung and fits into a pocket", "fits in a pocket and runs apps"),
-        Fact("is used to take selfies", "is held up for a selfie"),
+        Fact("is used to take selfies", "is held up for a selfie", also=("camera",)),
         Fact("has a touch screen full of apps", "is swiped with a thumb"),
     ), symmetric=True),
     Category("camera", "1F4F7", 0.7, (
-        Fact("takes photos through a lens", "captures a moment through its lens"),
+        Fact("takes photos through a lens", "captures a moment through its lens", also=("phone",)),
         Fact("is carried around the neck by tourists", "hangs from a tourist's neck"),
-        Fact("makes people say cheese", "makes people smile and hold still"),
-        Fact("has a flash, a shutter and a lens", "is a paparazzo's tool"),
+        Fact("makes people say cheese", "makes people smile and hold still", also=("phone",)),
+        Fact("has a flash, a shutter and a lens", "is a paparazzo's tool", also=("phone",)),
     ), symmetric=True),
     Category("radio", "1F4FB", 1, (
         Fact("plays music from stations on FM", "is tuned to a station"),
@@ -174,7 +175,7 @@ NATURE = (
         Fact("gives us light and warmth by day", "makes the day bright and warm"),
         Fact("rises in the east", "sets in the west"),
         Fact("may burn your skin at noon", "is the reason for sunscreen"),
-        Fact("is what the Earth travels around", "is at the center of our solar system"),
+        Fact("is the thing the Earth travels around", "is at the center of our solar system"),
     ), symmetric=True),
     Category("moon", "1F319", 7e22, (
         Fact("shines at night and causes the tides", "pulls the sea up and down"),
@@ -183,7 +184,7 @@ NATURE = (
         Fact("makes wolves howl", "is howled at by wolves"),
     )),
     Category("star", "2B50", 1e30, (
-        Fact("twinkles in the sky at night", "is what a nursery song wants to twinkle"),
+        Fact("twinkles in the sky at night", "is the thing a nursery song wants to twinkle"),
         Fact("led the three kings to Bethlehem", "stood above the stable in Bethlehem"),
         Fact("is given to good hotels and generals", "rates a hotel"),
         Fact("is part of a constellation", "has five points and sits on top of a Christmas tree"),
@@ -216,13 +217,13 @@ NATURE = (
         Fact("is hot and burns wood", "turns wood to ashes"),
         Fact("is put out with water", "goes out when you pour water on it"),
         Fact("dances in the fireplace", "crackles in the fireplace"),
-        Fact("is what a dragon breathes", "comes out of a dragon's mouth"),
+        Fact("is the thing a dragon breathes", "comes out of a dragon's mouth"),
     )),
 )
 
 BUILDINGS = (
     Category("house", "1F3E0", 100000, (
-        Fact("is home to a family and has a chimney", "is where a family lives"),
+        Fact("is home to a family and has a chimney", "is the place where a family lives"),
         Fact("is bought with a mortgage", "costs a mortgage"),
         Fact("has a garden, a front porch and a roof", "is blown down by the big bad wolf"),
         Fact("is haunted in ghost stories", "is sold by a real estate agent"),
@@ -235,13 +236,13 @@ BUILDINGS = (
     ), held_out=True, symmetric=True),
     Category("church", "26EA", 2000000, (
         Fact("has a steeple and a cross", "has a cross on its roof"),
-        Fact("is where Christians pray on Sunday", "is where a priest preaches"),
+        Fact("is the place where Christians pray on Sunday", "is the place where a priest preaches"),
         Fact("has an altar, an organ and pews", "has pews and an altar"),
-        Fact("is where a couple says I do", "rings its bells for a wedding"),
+        Fact("is the place where a couple says I do", "rings its bells for a wedding"),
     ), irregular_plural="churches", symmetric=True),
     Category("tent", "26FA", 5, (
         Fact("is used for camping", "is put up at a campsite"),
-        Fact("is where you sleep outdoors", "protects you when you sleep in the wild"),
+        Fact("is the place where you sleep outdoors", "protects you when you sleep in the wild"),
         Fact("is held up by poles and pegs", "is fixed with pegs and ropes"),
         Fact("is a home of cloth that is folded up", "is a home of canvas for scouts"),
     ), colors=OBJECT_COLORS, symmetric=True),
@@ -262,12 +263,12 @@ STREET = (
     ), symmetric=True),
     Category("stop sign", "1F6D1", 5, (
         Fact("is a red octagon", "is red and has eight sides"),
-        Fact("tells drivers to halt before going on", "makes every driver halt"),
+        Fact("tells drivers to halt before going on", "makes every driver halt", also=("traffic light",)),
         Fact("has four white letters on red", "has one word on it in white letters"),
         Fact("stands at a corner and must not be driven past without a halt", "is ignored by reckless drivers"),
     ), symmetric=True),
     Category("mailbox", "1F4EB", 10, (
-        Fact("is where letters arrive", "is filled by the postman"),
+        Fact("is the place where letters arrive", "is filled by the postman"),
         Fact("has a little flag for the postman", "stands by the road with a little flag"),
         Fact("holds bills, postcards and letters", "is checked every day for letters"),
         Fact("is emptied by you and filled by the postal service", "waits for letters in front of the house"),

@@ -31,7 +31,7 @@ TOOLS = (
     ), held_out=True),
     Category("axe", "1FA93", 2, (
         Fact("chops firewood", "splits a log for the fireplace"),
-        Fact("is used by a lumberjack to fell trees", "brings a tree down blow by blow"),
+        Fact("is used by a lumberjack to fell trees", "brings a tree down blow by blow", also=("saw",)),
         Fact("belongs to a lumberjack and to a Viking", "was a Viking's favorite weapon"),
         Fact("has a wooden handle and a heavy sharp blade", "has a blade that is swung with both arms"),
     )),
@@ -68,7 +68,7 @@ TOOLS = (
     Category("pencil", "270F", 0.01, (
         Fact("writes and can be erased", "makes gray lines that an eraser removes"),
         Fact("is sharpened when it gets blunt", "gets shorter every time it is sharpened"),
-        Fact("is used for drawing sketches", "is what an artist sketches with"),
+        Fact("is used for drawing sketches", "is the thing an artist sketches with"),
         Fact("has a core of graphite", "is graphite in a wooden shaft"),
     )),
 )
@@ -96,11 +96,11 @@ INSTRUMENTS = (
         Fact("is beaten with two sticks", "is hit with sticks"),
         Fact("gives the band its rhythm", "keeps the beat in a band"),
         Fact("is carried by a little boy in a Christmas song", "goes pa rum pum pum pum in a carol"),
-        Fact("is what Ringo Starr played", "was Ringo Starr's job in the Beatles"),
+        Fact("is the thing Ringo Starr played", "was Ringo Starr's job in the Beatles"),
     ), colors=OBJECT_COLORS),
     Category("piano", "1F3B9", 300, (
         Fact("has black and white keys", "has eighty-eight keys"),
-        Fact("was played by Chopin", "is what Chopin composed for"),
+        Fact("was played by Chopin", "is the thing Chopin composed for"),
         Fact("needs ten fingers on keys to play a sonata", "is played with ten fingers on its keys"),
         Fact("is tuned by a man with a fork and has pedals", "stands in a concert hall with its lid open"),
     ), irregular_plural="pianos", symmetric=True),
@@ -115,7 +115,7 @@ INSTRUMENTS = (
 SPORTS = (
     Category("soccer ball", "26BD", 0.43, (
         Fact("is kicked into a goal", "is shot past a goalkeeper"),
-        Fact("is used at the World Cup", "is what eleven players chase at the World Cup"),
+        Fact("is used at the World Cup", "is the thing eleven players chase at the World Cup"),
         Fact("is covered with black and white patches", "is sewn from black and white patches"),
         Fact("may only be touched with the hands by the keeper", "is played with feet and heads"),
     ), symmetric=True),
@@ -133,7 +133,7 @@ SPORTS = (
     )),
     Category("tennis ball", "1F3BE", 0.06, (
         Fact("is hit over a net with a racket", "is served at a hundred miles an hour"),
-        Fact("is used at Wimbledon", "is what the kids at Wimbledon pick up"),
+        Fact("is used at Wimbledon", "is the thing the kids at Wimbledon pick up"),
         Fact("is a small fuzzy yellow ball", "is a felt-covered ball"),
         Fact("was served by Roger Federer", "was the tool of Serena Williams"),
     ), symmetric=True),
@@ -153,13 +153,13 @@ SPORTS = (
         Fact("is given to the winner", "is held up by the champion"),
         Fact("stands in a glass case to remember a victory", "reminds a team of its victory"),
         Fact("is a golden cup with two handles", "is a cup nobody drinks from"),
-        Fact("is what every team in the final wants", "is handed over after the final"),
+        Fact("is the thing every team in the final wants", "is handed over after the final"),
     ), irregular_plural="trophies", symmetric=True),
 )
 
 TOYS = (
     Category("kite", "1FA81", 0.2, (
-        Fact("flies in the wind on a string", "rises on a string on a windy day"),
+        Fact("flies in the wind on a string", "rises on a string on a windy day", also=("balloon",)),
         Fact("was used by Franklin in a thunderstorm", "helped Franklin to study lightning"),
         Fact("has a tail and is flown at the beach by children", "needs wind and a long string"),
         Fact("is the thing Mary Poppins sends high up in the air", "goes up to the highest height in Mary Poppins"),
@@ -172,7 +172,8 @@ TOYS = (
     ), symmetric=True),
     Category("balloon", "1F388", 0.01, (
         Fact("pops when a needle touches it", "bursts with a bang"),
-        Fact("floats away if you let go of the string", "rises to the ceiling when filled with helium"),
+        Fact("floats away if you let go of the string", "rises to the ceiling when filled with helium",
+             also=("kite",)),
         Fact("is blown up for a party", "is inflated as decoration for a party"),
         Fact("lifts a house in the film Up", "carries an old man's house through the sky in a film"),
     ), colors=OBJECT_COLORS),
@@ -186,13 +187,13 @@ TOYS = (
 
 CLOTHING = (
     Category("shirt", "1F455", 0.2, (
-        Fact("has a collar and short sleeves", "covers your chest and has sleeves"),
+        Fact("has a collar and short sleeves", "covers your chest and has sleeves", also=("coat",)),
         Fact("is ironed before a day at the office", "is buttoned up and tucked into your trousers"),
         Fact("is worn on your upper body in summer", "goes on your upper body on a warm day"),
-        Fact("is what a footballer swaps after the match", "carries the number of a player"),
+        Fact("is the thing a footballer swaps after the match", "carries the number of a player"),
     ), colors=OBJECT_COLORS, symmetric=True),
     Category("dress", "1F457", 0.4, (
-        Fact("is worn by a lady at a ball", "is what Cinderella got for the ball"),
+        Fact("is worn by a lady at a ball", "is the thing Cinderella got for the ball"),
         Fact("is a one-piece garment for women", "is a top and a skirt in one"),
         Fact("is white at a wedding and worn by the bride", "is chosen with care by a bride"),
         Fact("is worn with high heels to a gala", "shines on the red carpet on an actress"),
@@ -212,7 +213,7 @@ CLOTHING = (
     Category("boot", "1F462", 0.8, (
         Fact("covers the foot and the lower leg", "reaches up to the knee"),
         Fact("is worn by cowboys", "has spurs if a cowboy wears it"),
-        Fact("is what Italy looks like on the map", "has the same shape as Italy"),
+        Fact("is the thing Italy looks like on the map", "has the same shape as Italy"),
         Fact("was worn by a puss in a fairy tale", "belongs to the puss of a fairy tale"),
     ), colors=OBJECT_COLORS),
     Category("high heel", "1F460", 0.3, (
@@ -224,7 +225,7 @@ CLOTHING = (
     Category("top hat", "1F3A9", 0.3, (
         Fact("was worn by Abraham Lincoln", "sat on Abraham Lincoln's head"),
         Fact("is tall, black and worn with a tailcoat", "goes with a tailcoat and a cane"),
-        Fact("is where a magician finds doves", "is waved by a magician with a wand"),
+        Fact("is the place where a magician finds doves", "is waved by a magician with a wand"),
         Fact("is a token in Monopoly", "was worn by gentlemen to the opera"),
     ), symmetric=True),
     Category("cap", "1F9E2", 0.1, (

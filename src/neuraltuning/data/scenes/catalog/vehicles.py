@@ -9,12 +9,12 @@ VEHICLES = (
         Fact("takes a family of four to the supermarket", "brings the whole family to the mall"),
         Fact("is parked in a garage at home", "spends the night in the garage", also=("motorcycle", "bicycle")),
         Fact("has a steering wheel and four seats", "has a trunk, four doors and a steering wheel"),
-        Fact("is what you learn to drive at eighteen", "is the usual thing for a driving lesson"),
+        Fact("is the thing you learn to drive at eighteen", "is the usual thing for a driving lesson"),
     ), colors=OBJECT_COLORS),
     Category("bus", "1F68C", 12000, (
         Fact("carries many passengers along a city route", "lets people get on and off along its line",
              also=("train",)),
-        Fact("takes children to school", "picks pupils up in the morning"),
+        Fact("takes children to school", "picks pupils up in the morning", also=("car",)),
         Fact("stops where people wait under a roadside shelter", "halts for people waiting at the roadside"),
         Fact("has double-decker relatives in London", "is red and has two floors in London"),
     ), irregular_plural="buses", colors=OBJECT_COLORS),
@@ -45,7 +45,7 @@ VEHICLES = (
     Category("motorcycle", "1F3CD", 200, (
         Fact("is ridden with a helmet and a leather jacket", "is loved by riders in leather"),
         Fact("has two wheels and a loud engine", "is a fast two-wheeler with an engine"),
-        Fact("is made by Harley-Davidson", "is what the Hells Angels ride"),
+        Fact("is made by Harley-Davidson", "is the thing the Hells Angels ride"),
         Fact("leans into the curves of a mountain road with one rider", "is a rider's roaring machine"),
     ), colors=OBJECT_COLORS),
     Category("train", "1F682", 100000, (

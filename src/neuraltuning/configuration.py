@@ -45,11 +45,28 @@ def load_settings(model: type[SettingsT], path: str | os.PathLike[str], override
     data = read_mapping(path)
     for override in overrides:
         _put(data, override, path)
+    return validate_settings(model, data, str(path), overrides)
+
+
+def validate_settings(
+    model: type[SettingsT], data: dict[str, Any], where: str, overrides: Sequence[str] = ()
+) -> SettingsT:
+    """The strict, validated `model` of plain `data`.
+
+    Args:
+        model: the pydantic model.
+        data: what YAML or JSON holds: mappings, lists, text, numbers, booleans, None.
+        where: the file (and line) that the data come from, for messages.
+        overrides: those "dotted.key=value" that are part of `data`, named instead of `where` if they are at fault.
+
+    Raises:
+        InputError: a key or value that the model refuses; the message names place and key.
+    """
     try:
         # By way of JSON, strict validation still takes a list for a tuple and text for a path.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise InputError(_sentence(model, error, str(path), overrides)) from error
+        raise InputError(_sentence(model, error, where, overrides)) from error
 
 
 def dump_settings(settings: BaseModel) -> str:
@@ -177,13 +194,12 @@ _EXPECTED = {
 }
 
 
-def _sentence(model: type[BaseModel], error: ValidationError, path: str, overrides: Sequence[str]) -> str:
+def _sentence(model: type[BaseModel], error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     """One sentence about the first problem; an unknown key comes first, because a typo also leaves a key missing."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
     location = problem["loc"]
     key = ".".join(str(part) for part in location)
-    where = path
     for override in overrides:
         name = override.partition("=")[0].strip()
         if key == name or key.startswith(name + ".") or (name.startswith(key + ".") and key):

@@ -46,16 +46,44 @@ def atomic_path(path: str | os.PathLike[str], *, directory: bool = False) -> Ite
         else:
             os.replace(temporary, target)
     except OSError as error:
-        raise RunError(
-            f"Could not write {target}: {error.strerror or error}. What was there before is untouched; "
-            "free some space or choose another folder, then run the command again."
-        ) from error
+        raise _unwritable(target, error) from error
     finally:
         if temporary is not None and temporary.exists():
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
                 temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]:
+    """Yields an empty folder whose files replace those of `folder` when the block ends without an exception.
+
+    Other files in `folder` stay. Unlike with `atomic_path(..., directory=True)` it may be a folder of the user's.
+
+    Args:
+        folder: where the files go; created where missing.
+        last: the name of the file that is moved last, so that it is only there when all the others are.
+
+    Raises:
+        RunError: the disk is full, read-only or not permitted; the files of before are untouched.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing.", dir=target) as temporary:
+            yield Path(temporary)
+            for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == last):
+                os.replace(path, target / path.name)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> RunError:
+    return RunError(
+        f"Could not write {target}: {error.strerror or error}. What was there before is untouched; "
+        "free some space or choose another folder, then run the command again."
+    )
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -1,0 +1,232 @@
+"""The command line: parses, calls, prints. Each command imports what it runs, so that `--help` answers at once.
+
+neuraltuning tune configs/quickstart.yaml --output runs/quickstart
+neuraltuning evaluate runs/quickstart
+neuraltuning report runs/quickstart
+neuraltuning predict runs/quickstart --image cat.jpg --text "Please segment the cat." --out answers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neuraltuning import __version__
+from neuraltuning.errors import InputError, NeuralTuningError, RunError
+
+if TYPE_CHECKING:
+    from neuraltuning.prediction import Model, Request
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells count it."""
+
+app = typer.Typer(
+    name="neuraltuning",
+    help="Tune one frozen language model to segment, reason, caption and draw.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `neuraltuning tune` wrote.")]
+
+
+def main() -> None:
+    """Entry point: a user's error becomes one sentence on standard error and an exit status."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("neuraltuning").setLevel(logging.INFO)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except NeuralTuningError as error:
+        _fail(str(error), error.exit_code)
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        _fail("The disk is full: free some space, then run the command again.", RunError.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"neuraltuning {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def tune(
+    configuration: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run, see configs/.")],
+    output: Annotated[Path, typer.Option(help="Folder for the model, its checkpoints and logs.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.steps=20.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+) -> None:
+    """Tune a model as a configuration says."""
+    from neuraltuning.configuration import load_settings
+    from neuraltuning.training.settings import RunSettings
+
+    settings = load_settings(RunSettings, configuration, overrides or ())
+
+    from neuraltuning.training.run import tune as run_tuning
+
+    with _interruptible("Run the same command with --resume to go on from the last checkpoint."):
+        run_tuning(settings, output, resume)
+
+
+@app.command()
+def evaluate(
+    model: ModelFolder,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to score; give it once for each. All test splits by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only so many samples of a split.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json; the model's by default.")] = None,
+) -> None:
+    """Score a model on freely generated replies and write metrics.json."""
+    _check_model(model)
+    from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
+
+    with _interruptible("Run the same command again to start over."):
+        run_evaluation(model, split, limit, output or model)
+
+
+@app.command()
+def predict(
+    model: ModelFolder,
+    text: Annotated[str | None, typer.Option(help='What to do: "Please segment the cat."')] = None,
+    image: Annotated[Path | None, typer.Option(help="The picture that the text is about.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures, each asked the same text.")] = None,
+    requests: Annotated[Path | None, typer.Option(help="JSON-lines file of requests, see docs/prediction.md.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for masks, pictures and reply.json.")] = Path("predictions"),
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of drawn pictures.")] = 0,
+) -> None:
+    """Answer one request, or many in batches."""
+    if requests is not None and (text, image, images) != (None, None, None):
+        raise InputError("--requests brings its own texts and images: leave out --text, --image and --images.")
+    if requests is None and text is None:
+        raise InputError('Say what to do: --text "Please segment the cat.", or --requests FILE.jsonl.')
+    if image is not None and images is not None:
+        raise InputError("Give either --image or --images, not both.")
+    _check_model(model)
+
+    from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
+
+    if requests is not None:
+        many = read_requests(requests)
+    elif images is not None:
+        many = folder_requests(images, text or "", seed)
+    else:
+        fields = {"text": text, "image": None if image is None else str(image), "seed": seed}
+        one = make_request(fields, "--text")
+        many = []
+
+    from neuraltuning.model import MultitaskModel
+
+    loaded = MultitaskModel.from_pretrained(model)
+    with _interruptible("What was answered is kept: run the same command again to answer the rest."):
+        if many:
+            _predict_many(loaded, many, out, batch_size, model_stamp(model))
+        else:
+            _predict_one(loaded, one, out, model_stamp(model))
+
+
+@app.command()
+def report(model: ModelFolder) -> None:
+    """Write report.html: scores, curves and pictures of a run on one page."""
+    _check_model(model)
+    from neuraltuning.report.page import write_report
+
+    typer.echo(write_report(model))
+
+
+@data_app.command("scenes")
+def data_scenes(
+    directory: Annotated[Path, typer.Argument(help="Folder for the images and annotations.")],
+    split: Annotated[str, typer.Option(help="Split to write.")] = "train",
+    size: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scenes.")] = 0,
+) -> None:
+    """Write scenes of the embedded data set to disk."""
+    from neuraltuning.data.scenes import write_scenes
+
+    with _interruptible("Run the same command again to start over."):
+        write_scenes(directory, split, size, seed)
+
+
+def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:
+    from neuraltuning.prediction import answer_request
+
+    reply = answer_request(model, request, out, stamp=stamp)
+    typer.echo(reply.text)
+    parts = [(len(reply.masks), "mask"), (len(reply.images), "picture")]
+    counted = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in parts if count]
+    typer.echo(f"Wrote {' and '.join([*counted, 'reply.json'])} to {out}.", err=True)
+
+
+def _predict_many(model: Model, requests: list[Request], out: Path, batch_size: int, stamp: str) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from neuraltuning.prediction import REPLY_FILE, answer_requests
+
+    columns = (TextColumn("Answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    failures = []
+    already = 0
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(requests))
+        for answer in answer_requests(model, requests, out, batch_size=batch_size, stamp=stamp):
+            if answer.error is not None:
+                failures.append(answer)
+                progress.console.print(f"{answer.request.id}: {answer.error}", markup=False, highlight=False)
+            already += answer.reply is None and answer.error is None
+            progress.advance(task)
+    answered = len(requests) - len(failures)
+    before = f" ({already} of them before)" if already else ""
+    typer.echo(f"Answered {answered} of {len(requests)} requests{before}: {out}/*/{REPLY_FILE}")
+    if failures:
+        first = failures[0]
+        raise RunError(
+            f"{len(failures)} of {len(requests)} requests could not be answered, the first is {first.request.id}: "
+            f"{first.error}"
+        )
+
+
+def _check_model(folder: Path) -> None:
+    """Refuses what is plainly no model before torch is imported."""
+    if not folder.is_dir():
+        raise InputError(f"There is no model folder {folder}; `neuraltuning tune` writes one.")
+
+
+@contextlib.contextmanager
+def _interruptible(hint: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail(f"Interrupted. {hint}", INTERRUPTED)
+
+
+def _fail(sentence: str, status: int) -> None:
+    typer.echo(sentence, err=True)
+    sys.exit(status)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether an error of any library means that (safetensors, for one, raises its own with the system's words)."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -220,7 +220,7 @@ def _interruptible(hint: str) -> Iterator[None]:
         _fail(f"Interrupted. {hint}", INTERRUPTED)
 
 
-def _fail(sentence: str, status: int) -> None:
+def _fail(sentence: str, status: int) -> NoReturn:
     typer.echo(sentence, err=True)
     sys.exit(status)
 

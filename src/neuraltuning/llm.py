@@ -96,9 +96,11 @@ def _forget_quantization(model: PreTrainedModel) -> None:
 @contextmanager
 def _sentences(name: str) -> Iterator[None]:
     """Turns what transformers raises for an unusable model into one sentence that names the model."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if "trust_remote_code" in str(error):
             reason = "it comes with code of its own, which is never run here; use a model that transformers supports"

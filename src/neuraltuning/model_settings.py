@@ -1,0 +1,65 @@
+"""What a `MultitaskModel` is made of, as it stands in a run's YAML and in a saved model's folder."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, values are checked also when they are set later."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+
+class TunerSettings(Settings):
+    """Which method tunes the LLM, and the settings of each method that may be chosen."""
+
+    method: str = Field("neural_tuning", description="neural_tuning, lora, or another of neuraltuning.tuners.METHODS")
+    settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="method -> its configuration's fields; only the chosen method's are used"
+    )
+
+
+class StateSettings(Settings):
+    """Which hidden states of a task token its decoder gets; the papers' literal wiring is [[token, -1]]."""
+
+    size: int = Field(256, ge=1, description="width of the state after the bridge")
+    sources: list[tuple[Literal["predicting", "token"], int]] = Field(
+        default=[("token", -1)],
+        min_length=1,
+        description="(position, layer): at the position that predicts the token, or at the token; layer 0 is the "
+        "embedding, -1 the last layer",
+    )
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        return [tuple(pair) if isinstance(pair, list) else pair for pair in value] if isinstance(value, list) else value
+
+
+class ModelSettings(Settings):
+    """Everything that determines a model's shape."""
+
+    llm: str = Field("smollm2-135m", description="the embedded LLM, a folder, a Hugging Face id or a GGUF file")
+    encoder: str = Field("efficientnet-lite0", description="the embedded encoder, a folder or a Hugging Face id")
+    dtype: DType = Field("auto", description="of the frozen parts; auto: bfloat16 where the processor computes in it")
+    template: str = Field(
+        "Question: {prompt}\nAnswer:", description="what stands around the user's text; the reply follows"
+    )
+    projector_size: int = Field(1024, ge=1, description="hidden width of the projector")
+    tuner: TunerSettings = Field(default_factory=TunerSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
+    decoders: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {"mask": {}, "image": {}}, description="decoder's name -> its settings"
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _has_prompt(cls, value: str) -> str:
+        if value.count("{prompt}") != 1:
+            raise ValueError("must contain {prompt} exactly once")
+        return value

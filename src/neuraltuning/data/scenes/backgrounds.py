@@ -43,14 +43,14 @@ class Background:
 
     @property
     def noun_phrase(self) -> str:
-        """"a striped green background"."""
+        """ "a striped green background"."""
         if self.second_color:
             return f"a background that fades from {self.color} to {self.second_color}"
         return f"a {self.pattern} {self.color} background"
 
     @property
     def sentence(self) -> str:
-        """"The background is striped and green."."""
+        """ "The background is striped and green."."""
         if self.second_color:
             return f"The background fades from {self.color} to {self.second_color}."
         return f"The background is {self.pattern} and {self.color}."

@@ -21,8 +21,13 @@ _TEMPLATES = (
     "This image contains {items} on {bg}. {place}",
     "{background} In front of it {is_are} {items}. {place}",
 )
-_REGION_PLACES = {"middle": "in the middle", "left": "on the left", "right": "on the right",
-                  "top": "at the top", "bottom": "at the bottom"}
+_REGION_PLACES = {
+    "middle": "in the middle",
+    "left": "on the left",
+    "right": "on the right",
+    "top": "at the top",
+    "bottom": "at the bottom",
+}
 
 
 def captions(rng: np.random.Generator, scene: Scene) -> tuple[str, ...]:

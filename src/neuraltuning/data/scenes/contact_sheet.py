@@ -1,6 +1,6 @@
 """Draws samples of Scenes with their masks and a caption, for the documentation and for looking at the data.
 
-    python -m neuraltuning.data.scenes.contact_sheet docs/images/scenes.png
+python -m neuraltuning.data.scenes.contact_sheet docs/images/scenes.png
 """
 
 from __future__ import annotations

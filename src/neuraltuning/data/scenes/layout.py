@@ -130,9 +130,7 @@ def _choose_colors(rng: np.random.Generator, category: Category, size: int) -> l
 _Placed = tuple[Image.Image, NDArray[np.bool_], int, int]
 
 
-def _place(
-    rng: np.random.Generator, chosen: Sequence[ClassAndColor], shrink: float
-) -> list[_Placed] | None:
+def _place(rng: np.random.Generator, chosen: Sequence[ClassAndColor], shrink: float) -> list[_Placed] | None:
     """Returns patch, solid pixels, left and top for each object, later ones above earlier ones, or None."""
     low, high = _SIZE_LIMITS[len(chosen)]
     owner = np.zeros((IMAGE_SIZE, IMAGE_SIZE), dtype=np.int8)

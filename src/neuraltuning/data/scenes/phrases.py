@@ -27,6 +27,9 @@ _MAX_PHRASES_A_KIND = 3
 _TAUTOLOGICAL_RELATION_SHARE = 0.3
 """How often an object that its name alone singles out gets a relation phrase with its name."""
 
+_ROW_RATIO = 1.3
+"""How much longer than high a group must be for "the middle one" to be meant from left to right (or the reverse)."""
+
 # Templates by selector; {t} is the class's name, {n} the number of objects of the class, {ts} its plural.
 _PAIR = {
     "left": ("the left {t}", "the {t} on the left", "the leftmost {t}", "the left one of the two {ts}"),
@@ -155,7 +158,7 @@ def _by_place(objects: Sequence[SceneObject], group: Sequence[int], words: dict[
             if end is not None and (dominant or len(group) > 2):
                 yield group[end], "position", templates[name], words
         order = ranked(members, axis)
-        if order is None or not dominant or len(group) < 3:
+        if order is None or len(group) < 3 or spread(members, axis) < _ROW_RATIO * spread(members, 1 - axis):
             continue
         if len(group) == 3:
             yield group[order[1]], "position", _MIDDLE, words

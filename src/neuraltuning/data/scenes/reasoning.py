@@ -124,9 +124,7 @@ def _group(
     )
     if not members or unclear or (len(members) == len(kinds) and rng.random() < 0.7):
         return None
-    singular, plural = (
-        (item.held_out_singular, item.held_out_plural) if held_out else (item.singular, item.plural)
-    )
+    singular, plural = (item.held_out_singular, item.held_out_plural) if held_out else (item.singular, item.plural)
     answer = _answer(mentions, members, singular if len(members) == 1 else plural)
     frames = _GROUP_HELD_OUT if held_out else _GROUP
     question = frames[int(rng.integers(len(frames)))].format(vp=singular, vps=plural)

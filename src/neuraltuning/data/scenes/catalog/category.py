@@ -56,7 +56,7 @@ class Category:
 
     @property
     def article(self) -> str:
-        """"a" or "an"."""
+        """ "a" or "an"."""
         return indefinite_article(self.name)
 
 

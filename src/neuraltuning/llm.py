@@ -72,16 +72,18 @@ def _load(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
 
     arguments = pretrained_arguments(name, "language model")
     with _sentences(name), no_progress_bars():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **arguments)
-        tokenizer = AutoTokenizer.from_pretrained(name, **arguments)
-    model, loading = loaded
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise InputError(
-            f"The language model {name} lacks the weights of {missing[0]}"
-            + (f" and {len(missing) - 1} more tensors" if len(missing) > 1 else "")
-            + ": get a complete copy."
+        # Tensors that don't fit are listed rather than raised, so that the message can name one.
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
+        tokenizer = AutoTokenizer.from_pretrained(name, **arguments)
+    for key, found, expected in sorted(loading["mismatched_keys"]):
+        raise InputError(
+            f"The language model {name} has {key} of shape {tuple(found)}, but its config.json makes it "
+            f"{tuple(expected)}: get the two from one model."
+        )
+    for key in sorted(loading["missing_keys"]):
+        raise InputError(f"The language model {name} lacks the weights of {key}: get a complete copy.")
     return model, tokenizer
 
 

@@ -42,6 +42,8 @@ class SceneObject:
         color: the color it is painted in, or None where it has its natural one.
         mask: (IMAGE_SIZE, IMAGE_SIZE) bool, the visible pixels.
         box: x, y, width, height of the mask.
+        area: number of visible pixels.
+        center: x and y of the box's center in pixels.
     """
 
     category: Category
@@ -49,12 +51,7 @@ class SceneObject:
     mask: NDArray[np.bool_]
     box: tuple[int, int, int, int]
     area: int
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """The box's center, x and y in pixels."""
-        x, y, width, height = self.box
-        return x + width / 2, y + height / 2
+    center: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,8 +111,9 @@ def draw_scene(rng: np.random.Generator, chosen: Sequence[ClassAndColor]) -> Sce
         mask = owner == index
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         left, top = int(columns[0]), int(rows[0])
-        box = (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-        objects.append(SceneObject(category, color, mask, box, int(mask.sum())))
+        width, height = int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+        center = (left + width / 2, top + height / 2)
+        objects.append(SceneObject(category, color, mask, (left, top, width, height), int(mask.sum()), center))
     return Scene(canvas, background, tuple(objects[index] for index in rng.permutation(len(objects))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,12 @@ def test_every_class_has_its_own_picture_in_each_of_its_colors(category: Categor
     pictures = {sprite(category.code, color).tobytes() for color in category.colors or (None,)}
     assert len(pictures) == max(1, len(category.colors))
     assert max(sprite(category.code, None).size) > 100
+
+
+def test_the_documentation_lists_every_class() -> None:
+    rows = (Path(__file__).parents[3] / "docs" / "scenes.md").read_text(encoding="utf-8").splitlines()
+    for name in SUPERCATEGORIES:
+        (row,) = [line for line in rows if line.startswith(f"| {name} |")]
+        trained, held_out = ({*cell.strip(" |").split(", ")} - {"-"} for cell in row.split("|")[2:4])
+        assert trained == {category.name for category in categories("train") if category.supercategory == name}
+        assert held_out == {category.name for category in categories("test_classes") if category.supercategory == name}

@@ -1,6 +1,6 @@
 """Draws samples of Scenes with their masks and a caption, for the documentation and for looking at the data.
 
-python -m neuraltuning.data.scenes.contact_sheet docs/images/scenes.png
+python -m neuraltuning.data.scenes.contact_sheet docs/images/scenes.png --seed 20
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MASK_COLORS = np.array(
     [(230, 57, 70), (29, 120, 200), (42, 157, 78), (244, 162, 29), (131, 56, 196), (0, 180, 180)], dtype=np.float32
 )
 _GAP = 8
-_TEXT_HEIGHT = 62
+_TEXT_HEIGHT = 80
 _CHARACTERS_A_LINE = 37
 
 
 def contact_sheet(samples: Iterable[Sample], columns: int = 4) -> Image.Image:
-    """Returns a picture of the samples: image, image with colored masks below it, first referring phrases."""
+    """Returns a picture of the samples: the image, below it the colored masks, below them a phrase for each object."""
     cells = [_cell(sample) for sample in samples]
     width, height = cells[0].size
     rows = -(-len(cells) // columns)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from neuraltuning.errors import InputError, RunError
 from neuraltuning.evaluation.metrics import coco_tools
 from neuraltuning.evaluation.metrics.interval import Floats, ItemStatistics, Score
 from neuraltuning.evaluation.metrics.object_names import ObjectNames, ObjectNameScores
-from neuraltuning.reply import Reply
-from neuraltuning.tasks.base import Example
+
+if TYPE_CHECKING:
+    from neuraltuning.reply import Reply
+    from neuraltuning.tasks.base import Example
 
 BLEU_ORDERS = (1, 2, 3, 4)
 COCO_SCORES = (*(f"bleu{order}" for order in BLEU_ORDERS), "meteor", "rouge_l", "cider")

@@ -4,9 +4,9 @@ All of them look at the features of a *named* network (`image_features.py`), and
 `fid_efficientnet-lite0` is no `fid_inception-v3`. FID on few pictures is biased upwards (by more than most models
 differ by below some thousands), so `n` and KID, which is unbiased, stand beside it.
 
-    features = encoder_features(load_encoder("efficientnet-lite0"))
-    metric = GenerationMetric(features)
-    metric.update(example, reply); metric.compute()
+    metric = GenerationMetric(named_features("efficientnet-lite0"))
+    metric.update(example, reply)
+    metric.compute()
 
 Sources: FID, Heusel et al. 2017; KID, Binkowski et al. 2018 (polynomial kernel, degree 3); IS, Salimans et al. 2016.
 """
@@ -14,14 +14,14 @@ Sources: FID, Heusel et al. 2017; KID, Binkowski et al. 2018 (polynomial kernel,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from neuraltuning.errors import InputError
-from neuraltuning.evaluation.metrics.image_features import BATCH_SIZE, FeatureExtractor
+from neuraltuning.evaluation.metrics.image_features import BATCH_SIZE, FeatureExtractor, named_features
 from neuraltuning.evaluation.metrics.interval import (
     SEED,
     Floats,
@@ -30,8 +30,10 @@ from neuraltuning.evaluation.metrics.interval import (
     percentile_interval,
     resample_counts,
 )
-from neuraltuning.reply import Reply
-from neuraltuning.tasks.base import Example
+
+if TYPE_CHECKING:
+    from neuraltuning.reply import Reply
+    from neuraltuning.tasks.base import Example
 
 CANDIDATES = 16
 KID_SUBSETS = 100
@@ -165,13 +167,12 @@ class GenerationMetric:
     """Scores the pictures of replies against the target pictures of one task token.
 
     Args:
-        features: the named network in whose features pictures are compared.
+        features: the named network in whose features pictures are compared; the embedded encoder by default.
         token: the task token whose targets are pictures.
     """
 
-    def __init__(self, features: FeatureExtractor, token: str = "<GEN>") -> None:
-        self.features: FeatureExtractor | None = features
-        self.name = features.name
+    def __init__(self, features: FeatureExtractor | None = None, token: str = "<GEN>") -> None:
+        self.features = features or named_features()
         self.token = token
         self._scores = GenerationScores()
         self._waiting: list[tuple[str, Image.Image, Image.Image | None]] = []
@@ -192,31 +193,24 @@ class GenerationMetric:
         return {"drawn": min(len(reply.images), len(targets)) / len(targets)}
 
     def merge(self, other: GenerationMetric) -> None:
-        if other.name != self.name:
-            raise InputError(f"Can't merge scores on {other.name} features into scores on {self.name} features.")
+        if other.features.name != self.features.name:
+            raise InputError(f"Can't merge scores on {other.features.name} features into {self.features.name}'s.")
         other._embed()
         self._scores.merge(other._scores)
 
     def compute(self) -> dict[str, Any]:
         """`GenerationScores.compute` with the network's name in the scores' names."""
         self._embed()
-        return self._scores.compute(self.name)
+        return self._scores.compute(self.features.name)
 
     def per_item(self) -> dict[str, dict[str, float]]:
         """id -> `among_16`, 1 where the target was found; empty with fewer than 16 items."""
         self._embed()
         return {id: {f"among_{CANDIDATES}": float(hit)} for id, hit in self._scores.among().items()}
 
-    def __getstate__(self) -> Mapping[str, Any]:
-        """What travels to another process: the scores without the network; it can be merged there."""
-        self._embed()
-        return {**self.__dict__, "features": None}
-
     def _embed(self) -> None:
         if not self._waiting:
             return
-        if self.features is None:
-            raise ValueError("A metric that came from another process has no network; merge it into one that has.")
         targets, _ = self.features([target for _, target, _ in self._waiting])
         drawn = [(id, picture) for id, _, picture in self._waiting if picture is not None]
         generated, logits = self.features([picture for _, picture in drawn]) if drawn else (targets[:0], None)

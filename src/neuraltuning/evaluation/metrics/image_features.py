@@ -6,6 +6,7 @@ FID, KID and the share among 16 mean something only together with the network wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from neuraltuning.encoders.base import ImageEncoder
 
 BATCH_SIZE = 32
+EMBEDDED_ENCODER = "efficientnet-lite0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +45,29 @@ class FeatureExtractor:
 
 def encoder_features(encoder: ImageEncoder) -> FeatureExtractor:
     """The global embedding of a frozen image encoder (`ImageFeatures.embedding`), under the encoder's name."""
+    return FeatureExtractor(PurePath(encoder.name).name, functools.partial(_embed, encoder))
+
+
+def named_features(name: str = EMBEDDED_ENCODER) -> FeatureExtractor:
+    """`encoder_features` of the encoder that `load_encoder(name)` gives; it is loaded at the first picture."""
+    return FeatureExtractor(PurePath(name).name, functools.partial(_embed_by_name, name))
+
+
+def _embed(encoder: ImageEncoder, images: Sequence[Image.Image]) -> tuple[NDArray[Any], None]:
     import torch
 
-    def extract(images: Sequence[Image.Image]) -> tuple[NDArray[Any], None]:
-        pixels = encoder.preprocess(images)
-        parameter = next(encoder.parameters())
-        with torch.no_grad():
-            embedding = encoder(pixels.to(device=parameter.device, dtype=parameter.dtype)).embedding
-        return embedding.float().cpu().numpy(), None
+    parameter = next(encoder.parameters())
+    pixels = encoder.preprocess(images).to(device=parameter.device, dtype=parameter.dtype)
+    with torch.no_grad():
+        return encoder(pixels).embedding.float().cpu().numpy(), None
 
-    return FeatureExtractor(PurePath(encoder.name).name, extract)
+
+def _embed_by_name(name: str, images: Sequence[Image.Image]) -> tuple[NDArray[Any], None]:
+    return _embed(_load(name), images)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(name: str) -> ImageEncoder:
+    from neuraltuning.encoders import load_encoder
+
+    return load_encoder(name)

@@ -15,15 +15,17 @@ T-acc as in GRES (Liu et al. 2023, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.interval import ItemStatistics, Score
-from neuraltuning.reply import Reply
-from neuraltuning.tasks.base import Example
+
+if TYPE_CHECKING:
+    from neuraltuning.reply import Reply
+    from neuraltuning.tasks.base import Example
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _PRECISIONS = tuple(f"prec@{threshold}" for threshold in THRESHOLDS)
@@ -173,11 +175,11 @@ def _masks(masks: Any, name: str) -> NDArray[np.bool_]:
 def _statistics(predictions: NDArray[np.bool_], targets: NDArray[np.bool_]) -> dict[str, float]:
     """One item's row of `_COLUMNS`."""
     pairs = min(len(predictions), len(targets))
-    first, second = predictions[:pairs].reshape(pairs, -1), targets[:pairs].reshape(pairs, -1)
-    intersections = (first & second).sum(axis=1, dtype=np.int64)
-    unions = (first | second).sum(axis=1, dtype=np.int64)
+    first, second = (predictions[:pairs], targets[:pairs]) if pairs else (targets[:0], targets[:0])
+    intersections = (first & second).sum(axis=(1, 2), dtype=np.int64)
+    unions = (first | second).sum(axis=(1, 2), dtype=np.int64)
     # Nothing to find and nothing found is right, also where no task token was written for it.
-    missing_targets = targets[pairs:].reshape(len(targets) - pairs, -1).sum(axis=1, dtype=np.int64)
+    missing_targets = targets[pairs:].sum(axis=(1, 2), dtype=np.int64)
     ious = [1.0 if union == 0 else hit / union for hit, union in zip(intersections, unions, strict=True)]
     ious += [1.0 if area == 0 else 0.0 for area in missing_targets]
     ious += [0.0] * (len(predictions) - pairs)

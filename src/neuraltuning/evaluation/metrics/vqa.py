@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.interval import ItemStatistics
-from neuraltuning.reply import Reply
-from neuraltuning.tasks.base import Example
+
+if TYPE_CHECKING:
+    from neuraltuning.reply import Reply
+    from neuraltuning.tasks.base import Example
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")

@@ -214,7 +214,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str, overri
         text = f"{key} is {_describe(problem['input'])}, but {_reason(problem)}"
     others = len(problems) - 1
     more = f" ({others} more problem{'s' if others > 1 else ''} after this one)" if others else ""
-    return f"{where}: {text}{more}."
+    sentence = f"{where}: {text}{more}"
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def _reason(problem: Any) -> str:

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import Field
+
+from neuraltuning import Query, Reply, RunError
+from neuraltuning.cli import main
+from neuraltuning.configuration import Settings
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process: arguments -> (exit status, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["neuraltuning", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return call
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
+    """Puts a module with these members where `import name` finds it."""
+    module = ModuleType(name)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+class FakeModel:
+    folders: list[Path]
+
+    def reply_batch(self, queries: list[Query]) -> list[Reply]:
+        return [self._reply(query) for query in queries]
+
+    def _reply(self, query: Query) -> Reply:
+        if query.text == "interrupt":
+            raise KeyboardInterrupt
+        if query.image is None:
+            return Reply("Here: <GEN>", images=(Image.new("RGB", (8, 8)),))
+        masks = np.ones((2, query.image.height, query.image.width), dtype=bool)
+        return Reply("Two <OBJ> <OBJ>.", masks=masks, scores=np.ones(2, dtype=np.float32))
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder; what is loaded from it is a `FakeModel`."""
+    from neuraltuning import MultitaskModel
+
+    monkeypatch.setattr(MultitaskModel, "from_pretrained", lambda folder: FakeModel())
+    (tmp_path / "model").mkdir()
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (6, 4)).save(tmp_path / "cat.png")
+    return tmp_path / "cat.png"
+
+
+def test_version_and_no_command(run: Run) -> None:
+    from neuraltuning import __version__
+
+    assert run("--version") == (0, f"neuraltuning {__version__}\n", "")
+    status, out, err = run()
+    assert status == 2
+    assert "tune" in out + err
+
+
+def test_wrong_usage_exits_2(run: Run) -> None:
+    assert run("predict")[0] == 2
+    assert run("evaluate", "somewhere", "--limit", "0")[0] == 2
+    assert run("nothing")[0] == 2
+
+
+def test_predict_prints_the_reply_and_writes_the_rest(run: Run, model: Path, picture: Path, tmp_path: Path) -> None:
+    status, out, err = run("predict", model, "--image", picture, "--text", "Segment both.", "--out", tmp_path / "out")
+    assert (status, out) == (0, "Two <OBJ> <OBJ>.\n")
+    assert err == f"Wrote 2 masks and reply.json to {tmp_path / 'out'}.\n"
+    assert (tmp_path / "out" / "mask-2.png").is_file()
+    assert (tmp_path / "out" / "overlay.png").is_file()
+
+
+def test_predict_draws_without_an_image(run: Run, model: Path, tmp_path: Path) -> None:
+    status, out, err = run("predict", model, "--text", "Draw a cat.", "--out", tmp_path / "out")
+    assert (status, out) == (0, "Here: <GEN>\n")
+    assert "1 picture and reply.json" in err
+    assert (tmp_path / "out" / "image-1.png").is_file()
+
+
+def test_predict_answers_a_file_of_requests_and_resumes(run: Run, model: Path, picture: Path, tmp_path: Path) -> None:
+    requests = tmp_path / "requests.jsonl"
+    lines = [{"id": name, "image": "cat.png", "text": "Segment both."} for name in "abc"]
+    requests.write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "out"
+    assert run("predict", model, "--requests", requests, "--out", out)[:2] == (
+        0,
+        f"Answered 3 of 3 requests: {out}/*/reply.json\n",
+    )
+    (out / "b" / "reply.json").unlink()
+    status, said, _ = run("predict", model, "--requests", requests, "--out", out)
+    assert (status, said) == (0, f"Answered 3 of 3 requests (2 of them before): {out}/*/reply.json\n")
+
+
+def test_predict_goes_on_after_an_unusable_image_and_exits_1(run: Run, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (6, 4)).save(folder / "good.png")
+    (folder / "bad.png").touch()
+    status, out, err = run("predict", model, "--images", folder, "--text", "Segment both.", "--out", tmp_path / "out")
+    assert status == 1
+    assert "Answered 1 of 2 requests" in out
+    assert "1 of 2 requests could not be answered, the first is bad.png" in err
+    assert "is empty (0 bytes)" in err
+    assert (tmp_path / "out" / "good.png" / "reply.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--image", "cat.png"], "Say what to do: --text"),
+        (["--text", " "], "--text: the text is empty"),
+        (["--text", "a" * 100_001], "--text: the text has 100,001 characters"),
+        (["--text", "a", "--image", "none.png"], "There is no image none.png."),
+        (["--text", "a", "--images", "none"], "There is no folder of images none."),
+        (["--text", "a", "--image", "a.png", "--images", "b"], "Give either --image or --images, not both."),
+        (["--requests", "none.jsonl"], "There is no requests file none.jsonl."),
+        (["--requests", "none.jsonl", "--text", "a"], "leave out --text, --image and --images"),
+    ],
+)
+def test_unusable_input_is_one_sentence_and_exits_2(run: Run, model: Path, arguments: list[str], said: str) -> None:
+    status, out, err = run("predict", model, *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_missing_model_folder_exits_2(run: Run) -> None:
+    for command in (["predict", "none", "--text", "a"], ["evaluate", "none"], ["report", "none"]):
+        status, _, err = run(*command)
+        assert (status, err) == (2, "There is no model folder none; `neuraltuning tune` writes one.\n")
+
+
+def test_interruption_exits_130_and_says_how_to_go_on(run: Run, model: Path) -> None:
+    status, _, err = run("predict", model, "--text", "interrupt")
+    assert (status, err) == (
+        130,
+        "Interrupted. What was answered is kept: run the same command again to answer the rest.\n",
+    )
+
+
+class FakeSettings(Settings):
+    steps: int = Field(3, gt=0)
+
+
+def fake_tuning(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[Any]:
+    calls: list[Any] = []
+
+    def tune(settings: FakeSettings, output: Path, resume: bool) -> None:
+        calls.append((settings, output, resume))
+        if error is not None:
+            raise error
+
+    stand_in(monkeypatch, "neuraltuning.training.settings", RunSettings=FakeSettings)
+    stand_in(monkeypatch, "neuraltuning.training.run", tune=tune)
+    return calls
+
+
+def test_tune_hands_over_the_configuration(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = fake_tuning(monkeypatch)
+    (tmp_path / "run.yaml").write_text("steps: 5")
+    assert run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out")[0] == 0
+    assert run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out", "--set", "steps=7", "--resume")[0] == 0
+    assert calls == [
+        (FakeSettings(steps=5), tmp_path / "out", False),
+        (FakeSettings(steps=7), tmp_path / "out", True),
+    ]
+
+
+def test_tune_refuses_a_wrong_key_before_anything_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = fake_tuning(monkeypatch)
+    (tmp_path / "run.yaml").write_text("stpes: 5")
+    status, _, err = run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out")
+    assert (status, calls) == (2, [])
+    assert err == f"{tmp_path / 'run.yaml'}: there is no key stpes; did you mean steps?\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (RunError("The loss is not a number."), 1, "The loss is not a number.\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full: "),
+        (Exception("Error while serializing: No space left on device (os error 28)"), 1, "The disk is full: "),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command with --resume"),
+    ],
+)
+def test_failed_run_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, status: int, said: str
+) -> None:
+    fake_tuning(monkeypatch, error)
+    (tmp_path / "run.yaml").touch()
+    found, _, err = run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out")
+    assert found == status
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_other_errors_keep_their_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_tuning(monkeypatch, ZeroDivisionError("a bug"))
+    (tmp_path / "run.yaml").touch()
+    monkeypatch.setattr(sys, "argv", ["neuraltuning", "tune", str(tmp_path / "run.yaml"), "--output", str(tmp_path)])
+    with pytest.raises(ZeroDivisionError):
+        main()

@@ -15,9 +15,7 @@ import torch
 from torch import nn
 
 
-def kept_neurons(
-    row: list[float], count: int, pattern: str, center: float, lots: list[float] | None
-) -> list[int]:
+def kept_neurons(row: list[float], count: int, pattern: str, center: float, lots: list[float] | None) -> list[int]:
     """The neurons of one token that stay active.
 
     Args:

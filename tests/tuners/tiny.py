@@ -33,6 +33,9 @@ _GPT2: dict[str, Any] = {
     "n_head": 4,
     "vocab_size": VOCABULARY,
     "n_positions": 64,
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
     "bos_token_id": 1,
     "eos_token_id": None,
     "pad_token_id": 0,
@@ -49,7 +52,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "phi3": _GROUPED,
     "gpt2": _GPT2,
     "gpt_neox": _COMMON,
-    "opt": {**_COMMON, "ffn_dim": 48, "word_embed_proj_dim": HIDDEN},
+    "opt": {**_COMMON, "ffn_dim": 48, "word_embed_proj_dim": HIDDEN, "dropout": 0.0},
 }
 
 

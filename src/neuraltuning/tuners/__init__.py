@@ -1,6 +1,20 @@
 """Tuning methods for frozen LLMs, as methods of peft. Importing this package registers ours with peft."""
 
 from neuraltuning.tuners.by_name import count_parameters, tuner_config
-from neuraltuning.tuners.neural import NeuralTuningConfig, NeuralTuningLayer, NeuralTuningModel
+from neuraltuning.tuners.neural import (
+    ActivationRecord,
+    NeuralTuningConfig,
+    NeuralTuningLayer,
+    NeuralTuningModel,
+    record_activations,
+)
 
-__all__ = ["NeuralTuningConfig", "NeuralTuningLayer", "NeuralTuningModel", "count_parameters", "tuner_config"]
+__all__ = [
+    "ActivationRecord",
+    "NeuralTuningConfig",
+    "NeuralTuningLayer",
+    "NeuralTuningModel",
+    "count_parameters",
+    "record_activations",
+    "tuner_config",
+]

@@ -3,8 +3,15 @@
 from neuraltuning.tuners.neural.config import METHOD, NeuralTuningConfig
 from neuraltuning.tuners.neural.layer import NeuralTuningLayer
 from neuraltuning.tuners.neural.model import NeuralTuningModel
+from neuraltuning.tuners.neural.recording import ActivationRecord, record_activations
 from neuraltuning.tuners.registration import register
 
 register(METHOD, NeuralTuningConfig, NeuralTuningModel)
 
-__all__ = ["NeuralTuningConfig", "NeuralTuningLayer", "NeuralTuningModel"]
+__all__ = [
+    "ActivationRecord",
+    "NeuralTuningConfig",
+    "NeuralTuningLayer",
+    "NeuralTuningModel",
+    "record_activations",
+]

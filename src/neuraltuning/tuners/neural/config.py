@@ -74,15 +74,14 @@ class NeuralTuningConfig(PeftConfig):
     )
     first_layer: int | float = field(
         default=0,
-        metadata={
-            "help": "First tuned layer: a layer number (int) or a share of the model's depth (float in (0, 1))."
-        },
+        metadata={"help": "First tuned layer: a layer number (int) or a share of the model's depth (float in (0, 1))."},
     )
     layers_to_transform: list[int] | int | None = field(
         default=None, metadata={"help": "The layers to tune; all of them (from first_layer on) where not given."}
     )
     layers_pattern: list[str] | str | None = field(
-        default=None, metadata={"help": "Name of the list of layers, for models where it can't be told ('h', 'layers')."}
+        default=None,
+        metadata={"help": "Name of the list of layers, for models where it can't be told ('h', 'layers')."},
     )
     target_modules: list[str] | str | None = field(
         default=None,

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.tuners.neural import activation
@@ -33,12 +34,14 @@ class Plan:
 
     Attributes:
         config: the adapter's settings.
-        position: place in the chain of tuned layers, from 0; -1 until the model has numbered its layers.
+        layer: the number of the decoder layer; -1 until the model has numbered its layers.
+        position: place in the chain of tuned layers, from 0; -1 until then.
         widths: per projection of the attention module, how many rows of W_b belong to it (0: left alone).
         eval_count: the number of active neurons at evaluation.
     """
 
     config: NeuralTuningConfig
+    layer: int
     position: int
     widths: list[int]
     eval_count: int
@@ -68,12 +71,9 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         self.neural_tuning_plan: dict[str, Plan] = {}
         self._disable_adapters = False
         self.merged_adapters = []
-        hooks = (self._add_to_first, self._add_to_second, self._add_to_third)
-        self._handles = [
-            getattr(base_layer, projection.name).register_forward_hook(hook)
-            for projection, hook in zip(self.projections, hooks)
-        ]
+        self._handles: dict[int, RemovableHandle] = {}
         self.update_layer(adapter_name, config)
+        self.train(base_layer.training)
 
     def update_layer(self, adapter_name: str, config: NeuralTuningConfig) -> None:
         """Adds the adapter `adapter_name`.
@@ -95,9 +95,14 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         if config.norm_after_carry:
             self.neural_tuning_norm[adapter_name] = nn.RMSNorm(config.d_z, eps=1e-6)
         if config.dropout:
-            self.neural_tuning_dropout[adapter_name] = nn.Dropout(config.dropout)
+            self.neural_tuning_dropout[adapter_name] = nn.Dropout(config.dropout).train(self.training)
+        hooks = (self._add_to_first, self._add_to_second, self._add_to_third)
+        for index, width in enumerate(widths):
+            if width and index not in self._handles:
+                projection = getattr(self.base_layer, self.projections[index].name)
+                self._handles[index] = projection.register_forward_hook(hooks[index])
         count = config.d_z if config.activation_pattern == "all" else activation.active_count(config.beta, config.d_z)
-        self.neural_tuning_plan[adapter_name] = Plan(config, -1, widths, count)
+        self.neural_tuning_plan[adapter_name] = Plan(config, -1, -1, widths, count)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters)
 
@@ -116,7 +121,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
 
     def detach_from_base_layer(self) -> None:
         """Removes the hooks from the attention module's projections, when the adapter is unloaded."""
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.remove()
 
     def __getattr__(self, name: str) -> Any:
@@ -169,8 +174,10 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
                 "the same gradient_checkpointing_kwargs to the training arguments."
             )
         config = plan.config
-        weight = self.neural_tuning_down[name].weight
-        hidden = hidden.reshape(-1, hidden.shape[-1])
+        modules = self._modules  # attribute access on modules is slow, and decoding comes by once a token
+        weight = modules["neural_tuning_down"]._modules[name]._parameters["weight"]  # type: ignore[union-attr]
+        shape = hidden.shape
+        hidden = hidden.reshape(-1, shape[-1])
         if hidden.dtype != weight.dtype:
             hidden = hidden.to(weight.dtype)
         key = (name, plan.position)
@@ -178,16 +185,18 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
             previous = tape.rows[name, plan.position - 1].to(weight.device)
             vector = torch.addmm(previous, hidden, weight.t(), beta=config.alpha, alpha=1 - config.alpha)
         else:
-            vector = hidden @ weight.t()
+            vector = torch.mm(hidden, weight.t())
         if config.norm_after_carry:
             norm = self.neural_tuning_norm[name]
             vector = F.rms_norm(vector, (config.d_z,), norm.weight.to(vector.dtype), norm.eps)
-        if key not in tape.rows:
-            tape.rows[key] = vector
+        tape.rows.setdefault(key, vector)
         activated = self._activate(key, plan, vector, tape)
-        if name in self.neural_tuning_dropout:
+        if tape.record is not None:
+            tape.record.add(name, plan.layer, activated, shape)
+        if config.dropout:
             activated = self.neural_tuning_dropout[name](activated)
-        return activated, self.neural_tuning_up[name].weight.split(plan.widths), config.targets
+        weight = modules["neural_tuning_up"]._modules[name]._parameters["weight"]  # type: ignore[union-attr]
+        return activated, weight.split_with_sizes(plan.widths), config.targets
 
     def _activate(self, key: tuple[str, int], plan: Plan, vector: torch.Tensor, tape: Tape) -> torch.Tensor:
         """Eq. 3: Za of Zu."""
@@ -200,6 +209,8 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         else:
             # drawn in a recomputation too, so that the dropouts behind it meet the generator in the same state
             count = tape.counts.setdefault(key, self._draw_count(config, vector))
+        if pattern == "gaussian" and config.kept_values == "value":
+            return activation.keep_largest(vector, count)
         if pattern == "gaussian":
             mask = activation.largest(vector, count)
         elif pattern == "distribution_random":
@@ -236,17 +247,20 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
 
     def _add(self, index: int, output: torch.Tensor) -> torch.Tensor:
         """Eq. 4 and 5 for one projection: its output plus its part of W_b Za."""
-        owner, additions = getattr(_running, "additions", None) or (None, ())
-        if owner is not self:
+        running = getattr(_running, "additions", None)
+        if running is None or running[0] is not self:
             return output
         projection = self.projections[index]
-        for activated, weights, targets in additions:
+        for activated, weights, targets in running[1]:
             weight = weights[index]
-            if not len(weight):
+            if not weight.shape[0]:
                 continue
             if output.dtype == activated.dtype == weight.dtype and len(projection.parts) == 1:
-                flat = output.reshape(-1, output.shape[-1])
-                output = torch.addmm(flat, activated, weight.t()).view(output.shape)
+                flat = output.view(-1, output.shape[-1])
+                if torch.is_grad_enabled():
+                    output = torch.addmm(flat, activated, weight.t()).view(output.shape)
+                else:
+                    flat.addmm_(activated, weight.t())
             else:
                 addition = projection.spread(activated @ weight.t(), targets).view(output.shape)
                 output = output + addition.to(output.dtype)

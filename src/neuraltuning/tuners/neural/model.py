@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
 from torch import nn
 
@@ -169,10 +170,52 @@ class NeuralTuningModel(BaseTuner):
         position = 0
         for key, module in model.named_modules():
             if isinstance(module, NeuralTuningLayer) and adapter_name in module.neural_tuning_plan:
-                module.neural_tuning_plan[adapter_name].position = position
+                plan = module.neural_tuning_plan[adapter_name]
+                plan.position = position
+                plan.layer = _layer_number(key, plan.config.layers_pattern)
                 if position == 0:
                     install_tape(_owner_of_layers(model, key)[1])
                 position += 1
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        super().delete_adapter(adapter_name)
+        if not self.active_adapters and self.peft_config:
+            # peft asks the first layer which adapter is left, and the first layer need not have the others
+            self.set_adapter(min(self.peft_config))
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: NeuralTuningConfig, adapter_name: str, state_dict: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Also checks the file against the model: peft itself leaves missing parameters at their initial values.
+
+        Raises:
+            InputError: parameters are missing, surplus or of another size.
+        """
+        remapped = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        expected = {
+            key: value.shape
+            for key, value in model.state_dict().items()
+            if f".{cls.prefix}" in key and key.split(".")[-2] == adapter_name
+        }
+        given = {key: value.shape for key, value in remapped.items() if f".{cls.prefix}" in key}
+        problems = (
+            ("lacks parameters that this model needs", expected.keys() - given.keys()),
+            ("holds parameters that this model has no place for", given.keys() - expected.keys()),
+        )
+        for problem, keys in problems:
+            if keys:
+                raise InputError(
+                    f"The adapter file {problem}: {len(keys)} of them, for example {min(keys)}. It was made for other "
+                    "layers or with other settings; load it into the model and configuration that it was made for."
+                )
+        for key in sorted(expected):
+            if given[key] != expected[key]:
+                raise InputError(
+                    f"The adapter file was made for a model of another width: {key} is {tuple(given[key])} in the "
+                    f"file and {tuple(expected[key])} in this model."
+                )
+        return remapped
 
     def _unload_and_optionally_merge(self, merge: bool = True, **kwargs: Any) -> Any:
         if merge:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from neuraltuning.tuners.neural.recording import ActivationRecord, begin_call
+
 TAPE_KEYWORD = "neural_tuning_tape"
 
 
@@ -25,22 +27,26 @@ class Tape:
         grad_enabled: whether gradients were recorded when the call began.
         rows: Zu of each tuned layer, keyed by (adapter, position in the chain of tuned layers); (B * T, d_z).
         counts: the number of active neurons drawn for each layer, under the same keys.
+        record: where the active neurons are noted, while somebody wants to know them.
     """
 
-    __slots__ = ("counts", "grad_enabled", "rows")
+    __slots__ = ("counts", "grad_enabled", "record", "rows")
 
-    def __init__(self, grad_enabled: bool) -> None:
+    def __init__(self, grad_enabled: bool, record: ActivationRecord | None) -> None:
         self.grad_enabled = grad_enabled
+        self.record = record
         self.rows: dict[tuple[str, int], torch.Tensor] = {}
         self.counts: dict[tuple[str, int], int | torch.Tensor] = {}
 
 
-def add_tape(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def add_tape(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Forward pre-hook of the decoder: adds a fresh tape to the keyword arguments.
 
     A module-level function, because a model with a closure as a hook can't be deep-copied or pickled.
     """
-    kwargs[TAPE_KEYWORD] = Tape(torch.is_grad_enabled())
+    kwargs[TAPE_KEYWORD] = Tape(torch.is_grad_enabled(), begin_call(module))
     return args, kwargs
 
 

@@ -1,0 +1,129 @@
+"""Draws from the state of `<GEN>`: a trainable map to the image embedding, then the frozen prior and tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from neuraltuning.decoders.base import Decoder
+from neuraltuning.encoders.base import ImageFeatures
+from neuraltuning.errors import InputError
+from neuraltuning.generation import prior as prior_part
+from neuraltuning.generation import tokenizer as tokenizer_part
+
+_BATCH = 32
+
+
+class ImageDecoder(Decoder):
+    """Aligns `<GEN>` to the image embedding of the frozen encoder and draws from it (SPEC 3, journal paper, 3.3).
+
+    The map goes to the embedding's principal components, which the prior is conditioned on. Its parameters are the
+    only ones: prior and tokenizer are pretrained, stay in float32 and are in no `state_dict`.
+    """
+
+    token: ClassVar[str] = "<GEN>"
+
+    def __init__(
+        self,
+        *,
+        state_size: int,
+        embedding_size: int,
+        hidden_size: int = 512,
+        weight: float = 10.0,
+        prior: Path = prior_part.WEIGHTS,
+        tokenizer: Path = tokenizer_part.WEIGHTS,
+    ) -> None:
+        """Loads the pretrained parts, by default the shipped ones.
+
+        Args:
+            state_size: length of a token's state.
+            embedding_size: of the model's encoder.
+            hidden_size: of the map's hidden layer.
+            weight: lambda_gen, factor of the loss.
+            prior, tokenizer: weights files.
+
+        Raises:
+            InputError: a file is missing or damaged, or the prior was trained for another encoder's embeddings.
+        """
+        super().__init__()
+        self.weight = weight
+        # In a tuple the frozen parts aren't submodules: not saved with the map, not cast with the model.
+        self._parts = (prior_part.ImagePrior.load(prior), tokenizer_part.ImageTokenizer.load(tokenizer))
+        config = self._parts[0].config
+        if config.embedding_size != embedding_size:
+            raise InputError(
+                f"The image prior {prior} draws from embeddings of {config.embedding_size} numbers by the encoder "
+                f"{config.encoder!r}, and this model's encoder gives {embedding_size}: choose that encoder, pretrain "
+                "a prior for yours (docs/image-generation.md), or leave the text-to-image task out."
+            )
+        self.norm = nn.LayerNorm(state_size)
+        self.linear = nn.Linear(state_size, config.components)
+        self.residual = nn.Sequential(
+            nn.Linear(state_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, config.components)
+        )
+        for layer in (self.linear, self.residual[-1]):  # start at the mean embedding
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def target_image(self, image: Image.Image | None, target: Any) -> Image.Image | None:
+        """The picture to be drawn, whose embedding is learnt."""
+        return target
+
+    def encode_target(self, target: Any) -> NDArray[np.generic] | None:
+        """None: the owner's embedding is the target."""
+        return None
+
+    def loss(self, states: Tensor, features: ImageFeatures, targets: Tensor | None) -> dict[str, Tensor]:
+        """`gen_mse`: weighted mean-squared error to the owners' embeddings, within the prior's components.
+
+        What lies outside of the components is left out: it is a constant that nothing can learn.
+        """
+        prior = self._prior(states.device)
+        wanted = prior.components(features.embedding.float())
+        error = (self.components(states) - wanted) * prior.component_std
+        return {"gen_mse": self.weight * error.square().sum(1).mean() / prior.config.embedding_size}
+
+    def decode(
+        self, states: Tensor, features: ImageFeatures | None, sizes: Sequence[tuple[int, int]], seeds: Sequence[int]
+    ) -> list[Image.Image]:
+        """Square RGB pictures of the tokenizer's size, whatever the `sizes`."""
+        prior, tokenizer = self._prior(states.device), self._parts[1].to(states.device)
+        images: list[Image.Image] = []
+        with torch.no_grad():
+            for start in range(0, len(states), _BATCH):
+                components = self.components(states[start : start + _BATCH])
+                codes = prior.sample(components, seeds[start : start + _BATCH])
+                images += tokenizer_part.to_images(tokenizer.decode(codes))
+        return images
+
+    def components(self, states: Tensor) -> Tensor:
+        """(N, state_size) -> (N, components) float32, whitened principal components of the predicted embeddings."""
+        normed = self.norm(states.to(self.linear.weight.dtype))
+        return (self.linear(normed) + self.residual(normed)).float()
+
+    @torch.no_grad()
+    def fit(self, states: Tensor, embeddings: Tensor, ridge: float = 0.1) -> None:
+        """Sets the linear part to the ridge regression from states (N, state_size) to embeddings (N, E).
+
+        Args:
+            ridge: added to the states' covariance, in units of its mean diagonal.
+        """
+        normed = self.norm(states.to(self.linear.weight.dtype)).double()
+        wanted = self._prior(states.device).components(embeddings.float()).double()
+        mean_in, mean_out = normed.mean(0), wanted.mean(0)
+        centered = normed - mean_in
+        covariance = centered.T @ centered / len(normed)
+        covariance.diagonal().add_(ridge * covariance.diagonal().mean())
+        weight = torch.linalg.solve(covariance, centered.T @ (wanted - mean_out) / len(normed))
+        self.linear.weight.copy_(weight.T)
+        self.linear.bias.copy_(mean_out - mean_in @ weight)
+
+    def _prior(self, device: torch.device) -> prior_part.ImagePrior:
+        return self._parts[0].to(device)

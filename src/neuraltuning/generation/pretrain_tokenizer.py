@@ -1,0 +1,191 @@
+"""Pretrains the image tokenizer on Scenes' training pictures.
+
+    python -m neuraltuning.generation.pretrain_tokenizer --out runs/generation --steps 1500
+
+writes `OUT/image_tokenizer.safetensors` with its configuration, recipe and validation scores in the JSON beside it.
+Interrupted, the same command goes on from its last checkpoint. Copy both files to `generation/weights/` to ship them.
+
+Loss (Esser et al., 2021, eq. 4-6): absolute error + feature distance in the frozen encoder's maps + codebook and
+commitment + patch discriminator. Two things keep all codes in use: the codebook starts as a sample of latents after
+some steps without quantisation, and codes that went unused are put on random latents again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuraltuning.encoders.efficientnet import PIXEL_MEAN, PIXEL_STD, EfficientNetLite0, find_weights
+from neuraltuning.generation.progress import Progress, load_checkpoint, save_checkpoint
+from neuraltuning.generation.scene_features import scene_features
+from neuraltuning.generation.tokenizer import ImageTokenizer, TokenizerConfig, to_network
+
+LEARNING_RATE = 4e-3
+FEATURE_WEIGHT = 0.5
+ADVERSARIAL_WEIGHT = 0.02
+ADVERSARIAL_FROM = 0.6  # share of the steps without a discriminator
+UNQUANTIZED_STEPS = 150
+RESTART_EVERY = 50
+CHECKPOINT_EVERY = 100
+VALIDATION_SCENES = 500
+
+
+class PatchDiscriminator(nn.Sequential):
+    """Judges overlapping patches of 16 pixels: (B, 3, S, S) -> (B, 1, S/4, S/4) (Isola et al., 2017)."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__(
+            nn.Conv2d(3, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.GroupNorm(8, 2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 3, padding=1),
+        )
+
+
+def feature_distance(encoder: EfficientNetLite0, drawn: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of channel-normed feature maps (LPIPS without its learnt weights; Zhang et al., 2018).
+
+    Args:
+        drawn, target: (B, 3, S, S) in -1..1; the encoder sees them at their own size, which keeps it cheap.
+    """
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+    maps, _ = encoder.feature_maps(((drawn + 1) / 2 - mean) / std)
+    with torch.no_grad():
+        targets, _ = encoder.feature_maps(((target + 1) / 2 - mean) / std)
+    distances = [
+        (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean()
+        for a, b in zip(maps[:3], targets[:3], strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
+@torch.no_grad()
+def restart_unused(tokenizer: ImageTokenizer, used: Tensor, latents: Tensor) -> int:
+    """Puts the codes that were not `used` (codes,) on random rows of `latents` (N, code_size); returns their number."""
+    unused = (~used).nonzero().flatten()
+    rows = torch.randint(len(latents), (len(unused),))
+    tokenizer.codebook[unused] = latents[rows]
+    return len(unused)
+
+
+@torch.no_grad()
+def scores(tokenizer: ImageTokenizer, pixels: Tensor, encoder: EfficientNetLite0) -> dict[str, float]:
+    """Reconstruction PSNR (dB), feature distance, and the share and perplexity of the codes in use, on (B, S, S, 3)."""
+    errors, distances, counts = [], [], torch.zeros(tokenizer.config.codes)
+    for batch in pixels.split(50):
+        target = to_network(batch)
+        codes = tokenizer.encode(target)
+        drawn = tokenizer.decode(codes).clamp(-1, 1)
+        errors.append(((drawn - target) / 2).square().mean((1, 2, 3)))
+        distances.append(feature_distance(encoder, drawn, target))
+        counts += torch.bincount(codes.flatten(), minlength=len(counts))
+    share = counts / counts.sum()
+    return {
+        "psnr": float(-10 * torch.cat(errors).log10().mean()),
+        "feature_distance": float(torch.stack(distances).mean()),
+        "codes_used": float((counts > 0).float().mean()),
+        "code_perplexity": float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum())),
+    }
+
+
+def pretrain(out: Path, *, steps: int, batch: int, scenes: int, seed: int) -> dict[str, float]:
+    """Trains, writes the tokenizer to `out` and returns its validation scores."""
+    torch.manual_seed(seed)
+    encoder = EfficientNetLite0(find_weights())
+    tokenizer = ImageTokenizer(TokenizerConfig())
+    discriminator = PatchDiscriminator()
+    size = tokenizer.config.image_size
+    folder = out / "scenes"
+    held_out, _ = scene_features(
+        encoder, split="validation", count=VALIDATION_SCENES, seed=seed, size=size, folder=folder
+    )
+    pixels, _ = scene_features(encoder, split="train", count=scenes, seed=seed, size=size, folder=folder)
+
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=1e-4)
+    judge_optimizer = torch.optim.AdamW(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
+    modules = {"tokenizer": tokenizer, "discriminator": discriminator}
+    optimizers = {"optimizer": optimizer, "judge_optimizer": judge_optimizer}
+    checkpoint = out / "image_tokenizer.checkpoint.pt"
+    first, used = 0, torch.zeros(tokenizer.config.codes, dtype=torch.bool)
+    if state := load_checkpoint(checkpoint):
+        first, used = state["step"], state["used"]
+        for name, part in {**modules, **optimizers}.items():
+            part.load_state_dict(state[name])
+
+    progress = Progress("tokenizer", steps, first)
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        picked = pixels[torch.randint(len(pixels), (batch,))]
+        if torch.rand(()) < 0.5:
+            picked = picked.flip(2)  # a mirrored scene is a scene
+        target = to_network(picked)
+        latents = tokenizer.latents(target)
+        rows = latents.detach().permute(0, 2, 3, 1).flatten(0, 2)
+        if step == UNQUANTIZED_STEPS:
+            used.zero_()
+            restart_unused(tokenizer, used, rows)
+        if step < UNQUANTIZED_STEPS:
+            quantized, vq_loss = latents, latents.new_zeros(())
+        else:
+            quantized, vq_loss, codes = tokenizer.quantize(latents)
+            used[codes.unique()] = True
+            if step % RESTART_EVERY == RESTART_EVERY - 1:
+                if step < 0.8 * steps:
+                    restart_unused(tokenizer, used, rows)
+                used.zero_()
+        drawn = tokenizer.draw(quantized)
+        pixel_loss = (drawn - target).abs().mean()
+        feature_loss = feature_distance(encoder, drawn, target)
+        loss = pixel_loss + FEATURE_WEIGHT * feature_loss + vq_loss
+        adversarial = step >= ADVERSARIAL_FROM * steps
+        if adversarial:
+            discriminator.requires_grad_(False)
+            loss = loss - ADVERSARIAL_WEIGHT * discriminator(drawn).mean()
+            discriminator.requires_grad_(True)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
+        optimizer.step()
+        if adversarial:
+            judged = F.relu(1 - discriminator(target)).mean() + F.relu(1 + discriminator(drawn.detach())).mean()
+            judge_optimizer.zero_grad()
+            judged.backward()
+            judge_optimizer.step()
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            values = {
+                "pixel": float(pixel_loss.detach()),
+                "feature": float(feature_loss.detach()),
+                "vq": float(vq_loss.detach()),
+            }
+            progress.show(step + 1, **values, **scores(tokenizer, held_out[:100], encoder))
+            states = {name: part.state_dict() for name, part in {**modules, **optimizers}.items()}
+            save_checkpoint(checkpoint, step=step + 1, used=used, **states)
+
+    result = scores(tokenizer.eval(), held_out, encoder)
+    recipe = {"steps": steps, "batch": batch, "scenes": scenes, "seed": seed, "data": "scenes/train"}
+    tokenizer.save(out / "image_tokenizer.safetensors", recipe=recipe, validation=result)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and prepared scenes")
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps")
+    parser.add_argument("--batch", type=int, default=8, help="pictures a step")
+    parser.add_argument("--scenes", type=int, default=8000, help="training scenes, a multiple of 250")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes and of the training")
+    arguments = parser.parse_args()
+    result = pretrain(**vars(arguments))
+    print("  ".join(f"{name} {value:.4g}" for name, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()

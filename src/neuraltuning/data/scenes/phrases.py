@@ -91,8 +91,7 @@ def same_class(scene: Scene, index: int) -> list[int]:
 
 def phrases(rng: np.random.Generator, scene: Scene) -> tuple[tuple[Phrase, ...], ...]:
     """Returns referring expressions for each object of the scene, grouped by kind in the order of `PHRASE_KINDS`."""
-    everything = range(len(scene.objects))
-    found: list[dict[str, list[str]]] = [{} for _ in everything]
+    found: list[dict[str, list[str]]] = [{} for _ in scene.objects]
     for index, kind, templates, words in _candidates(rng, scene):
         picked = templates[int(rng.integers(len(templates)))].format(**words)
         texts = found[index].setdefault(kind, [])

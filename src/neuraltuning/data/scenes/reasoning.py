@@ -84,6 +84,7 @@ def reasoning(
 
 
 def _answer(mentions: Sequence[str | None], indices: Sequence[int], predicate: str) -> str:
+    """Returns "The left dog <OBJ> and the cat <OBJ> are animals." for the predicate "are animals"."""
     tagged = [f"{mentions[index]} {OBJECT_TAG}" for index in indices]
     return capitalize(f"{enumerate_words(tagged)} {predicate}".strip()) + "."
 
@@ -106,6 +107,7 @@ def _knowledge(
             if present.intersection(fact.also):
                 continue
             verb_phrase = fact.held_out if held_out else fact.trained
+            # The facts are in the singular; several objects are just named.
             answer = _answer(mentions, group, verb_phrase if len(group) == 1 else "")
             question = frames[int(rng.integers(len(frames)))].format(vp=verb_phrase)
             (others if rank else firsts).append(QuestionAnswer(question, answer, "knowledge", tuple(group)))

@@ -136,8 +136,8 @@ PROPERTIES = (
         ("airplane", "helicopter", "suitcase", "bed", "chair", "robot"),
         "has wheels",
         "have wheels",
-        "rolls along on tires or rollers",
-        "roll along on tires or rollers",
+        "has axles",
+        "have axles",
     ),
     Property(
         "tool",
@@ -183,8 +183,8 @@ PROPERTIES = (
         ("cap", "trophy", "shirt", "boxing glove", "roller skate"),
         "is used in a ball game",
         "are used in ball games",
-        "is thrown or kicked by players",
-        "are thrown or kicked by players",
+        "belongs on a pitch or a court",
+        "belong on a pitch or a court",
     ),
     Property(
         "clothing",

@@ -73,7 +73,7 @@ def test_touching_a_tuner_registers_it_with_peft() -> None:
 
 def imported_packages(folder: Path) -> set[str]:
     """Top-level names that the modules below a folder import, anywhere in them."""
-    names = set()
+    names: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

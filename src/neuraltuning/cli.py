@@ -76,14 +76,14 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
 ) -> None:
     """Tune a model as a configuration says."""
-    from neuraltuning.configuration import load_settings
-    from neuraltuning.training.settings import RunSettings
-
-    settings = load_settings(RunSettings, configuration, overrides or ())
-
-    from neuraltuning.training.run import tune as run_tuning
-
     with _interruptible("Run the same command with --resume to go on from the last checkpoint."):
+        from neuraltuning.configuration import load_settings
+        from neuraltuning.training.settings import RunSettings
+
+        settings = load_settings(RunSettings, configuration, overrides or ())
+
+        from neuraltuning.training.run import tune as run_tuning
+
         run_tuning(settings, output, resume)
 
 
@@ -98,9 +98,9 @@ def evaluate(
 ) -> None:
     """Score a model on freely generated replies and write metrics.json."""
     _check_model(model)
-    from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
-
     with _interruptible("Run the same command again to start over."):
+        from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
+
         run_evaluation(model, split, limit, output or model)
 
 
@@ -124,21 +124,21 @@ def predict(
         raise InputError("Give either --image or --images, not both.")
     _check_model(model)
 
-    from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
-
-    if requests is not None:
-        many = read_requests(requests)
-    elif images is not None:
-        many = folder_requests(images, text or "", seed)
-    else:
-        fields = {"text": text, "image": None if image is None else str(image), "seed": seed}
-        one = make_request(fields, "--text")
-        many = []
-
-    from neuraltuning.model import MultitaskModel
-
-    loaded = MultitaskModel.from_pretrained(model)
     with _interruptible("What was answered is kept: run the same command again to answer the rest."):
+        from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
+
+        if requests is not None:
+            many = read_requests(requests)
+        elif images is not None:
+            many = folder_requests(images, text or "", seed)
+        else:
+            many = []
+            fields = {"text": text, "image": None if image is None else str(image), "seed": seed}
+            one = make_request(fields, "--text")
+
+        from neuraltuning.model import MultitaskModel
+
+        loaded = MultitaskModel.from_pretrained(model)
         if many:
             _predict_many(loaded, many, out, batch_size, model_stamp(model))
         else:
@@ -156,16 +156,16 @@ def report(model: ModelFolder) -> None:
 
 @data_app.command("scenes")
 def data_scenes(
-    directory: Annotated[Path, typer.Argument(help="Folder for the images and annotations.")],
-    split: Annotated[str, typer.Option(help="Split to write.")] = "train",
-    size: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 1000,
+    directory: Annotated[Path, typer.Argument(help="Folder for the images and annotations of one split.")],
+    split: Annotated[str, typer.Option(help="Split to write: train, validation, test, ...")] = "train",
+    size: Annotated[int | None, typer.Option(min=1, help="Number of scenes; the split's own by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scenes.")] = 0,
 ) -> None:
     """Write scenes of the embedded data set to disk."""
-    from neuraltuning.data.scenes import write_scenes
+    with _interruptible("Nothing was written: run the same command again to start over."):
+        from neuraltuning.data.scenes import write_scenes
 
-    with _interruptible("Run the same command again to start over."):
-        write_scenes(directory, split, size, seed)
+        typer.echo(write_scenes(directory, split, size, seed))
 
 
 def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:

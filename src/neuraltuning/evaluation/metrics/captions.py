@@ -91,11 +91,11 @@ class CaptionScores:
         return {**result, "n": len(self), **({"missing": dict(analysis.missing)} if analysis.missing else {})}
 
     def per_item(self) -> list[dict[str, float]]:
-        """The scores of each caption alone, in the order of `add`."""
+        """The scores of each caption alone, in the order of `add`; without those that are missing."""
         analysis = self._analysis()
         rows = analysis.items.table()
         columns = {name: function(rows) for name, function in analysis.functions().items()}
-        return [{name: float(column[i]) for name, column in columns.items()} for i in range(len(rows))]
+        return [{name: float(column[i]) for name, column in columns.items()} for i in range(len(self))]
 
     def _analysis(self) -> _Analysis:
         if self._latest is None:

@@ -20,23 +20,9 @@ from neuraltuning.tasks.base import Example
 needs_java = pytest.mark.skipif(coco_tools.why_missing() is not None, reason="Java or pycocoevalcap is missing")
 
 WORDS = (
-    "a",
-    "the",
-    "dog",
-    "cat",
-    "sits",
-    "on",
-    "mat",
-    "left",
-    "right",
-    "big",
-    "small",
-    "running",
-    "quickly",
-    "two",
-    "red",
+    *("a", "the", "of", "on", "and", "under", "left", "right", "sits", "running", "quickly"),
+    *("dog", "dogs", "cat", "cats", "mat", "umbrella", "big", "small", "red", "two"),
 )
-WORDS += ("umbrella", "of", "dogs", "cats", "and", "under")
 
 
 def captions(n: int, seed: int = 0) -> list[tuple[str, list[str]]]:

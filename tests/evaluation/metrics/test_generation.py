@@ -76,6 +76,7 @@ def test_kid_is_torchmetrics() -> None:
     assert by_subsets == kernel_distance(first, second, subsets=400, subset_size=30)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics.*")
 def test_inception_score_is_torchmetrics() -> None:
     inception = pytest.importorskip("torchmetrics.image.inception")
     import torch

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from neuraltuning.configuration import Settings
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, values are checked also when they are set later."""
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
 
 class TunerSettings(Settings):
@@ -34,11 +30,6 @@ class StateSettings(Settings):
         description="(position, layer): at the position that predicts the token, or at the token; layer 0 is the "
         "embedding, -1 the last layer",
     )
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _pairs(cls, value: Any) -> Any:
-        return [tuple(pair) if isinstance(pair, list) else pair for pair in value] if isinstance(value, list) else value
 
 
 class ModelSettings(Settings):

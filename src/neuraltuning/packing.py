@@ -7,19 +7,19 @@ An example without an input image sees neither the image nor the others. Knows n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from neuraltuning.decoders.base import Decoder
-from neuraltuning.encoders.base import ImageEncoder
-from neuraltuning.prompt_format import PromptFormat
 from neuraltuning.tasks.base import Example
+
+if TYPE_CHECKING:
+    from neuraltuning.model import MultitaskModel
 
 IMAGE_PLACE = -1
 """Stands in `input_ids` where an image token goes."""
@@ -73,11 +73,20 @@ class Batch:
     task_names: tuple[str, ...]
     tokens: dict[str, TokenTargets]
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        tokens = {
+            name: TokenTargets(**{k: None if v is None else v.to(device) for k, v in vars(found).items()})
+            for name, found in self.tokens.items()
+        }
+        return replace(self, **moved, tokens=tokens)
+
     def attention_mask(self) -> Tensor:
         """(R, 1, T, T) bool, True where a position may attend."""
         same = self.segment_ids[:, :, None] == self.segment_ids[:, None, :]
         prefix = (self.segment_ids[:, None, :] == PREFIX_SEGMENT) & self.sees_image[:, :, None]
-        steps = torch.arange(self.input_ids.shape[1])
+        steps = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
         causal = steps[:, None] >= steps[None, :]
         return ((same | prefix) & causal).unsqueeze(1)
 
@@ -85,21 +94,19 @@ class Batch:
 class Packer:
     """Turns rows of examples into a `Batch`."""
 
-    def __init__(
-        self, prompt_format: PromptFormat, encoder: ImageEncoder, decoders: Mapping[str, Decoder], max_length: int
-    ) -> None:
+    def __init__(self, model: MultitaskModel, max_length: int, *, text_only: bool = False) -> None:
         """Keeps what it needs of a model.
 
         Args:
-            prompt_format: encodes texts.
-            encoder: for preprocessing and the number of image tokens.
-            decoders: task token -> decoder, for the targets.
+            model: encodes texts, images and targets.
             max_length: positions of a row at most; examples that don't fit any more are left out and counted.
+            text_only: no example sees its image; the images still own the task tokens.
         """
-        self.format = prompt_format
-        self.encoder = encoder
-        self.decoders = decoders
+        self.format = model.format
+        self.encoder = model.encoder
+        self.decoders = {d.token: d for d in model.decoders.values()}
         self.max_length = max_length
+        self.text_only = text_only
         self.left_out = 0
 
     def __call__(self, rows: Sequence[Sequence[Example]]) -> Batch:
@@ -118,18 +125,19 @@ class Packer:
         packed = []
         row_images = []
         for r, examples in enumerate(rows):
-            image = next((e.image for e in examples if e.image is not None), None)
+            seen = [None if self.text_only else e.image for e in examples]
+            image = next((i for i in seen if i is not None), None)
             row_images.append(-1 if image is None else place(image))
             row = _Row(self._prefix(image is not None))
-            for example in examples:
+            for example, seen_image in zip(examples, seen, strict=True):
                 prompt, reply = self.format.prompt_ids(example.prompt), self.format.reply_ids(example.reply)
-                if example.image is None and self.format.bos_id is not None:
+                if seen_image is None and self.format.bos_id is not None:
                     prompt = [self.format.bos_id, *prompt]
                 if len(row.ids) + len(prompt) + len(reply) > self.max_length:
                     self.left_out += 1
                     continue
                 start = len(row.ids) + len(prompt)
-                row.add(prompt, reply, example.image is not None, task_names.index(example.task))
+                row.add(prompt, reply, seen_image is not None, task_names.index(example.task))
                 for token, targets in example.targets.items():
                     token_id = self.format.tokenizer.convert_tokens_to_ids(token)
                     positions = [start + i for i, t in enumerate(reply) if t == token_id]

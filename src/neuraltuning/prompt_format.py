@@ -36,7 +36,12 @@ class PromptFormat:
         self.pad_id: int = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_id)
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """The token ids of a user's text inside the template; task tokens written by a user are ordinary text."""
+        """The token ids of a user's text inside the template; task tokens written by a user are ordinary text.
+
+        An empty text gives what follows the text in the template alone.
+        """
+        if not prompt:
+            return self._ids(self.after)
         for name in self.task_tokens:
             prompt = prompt.replace(name, name.strip("<>"))
         return self._ids(self.before + " ".join(prompt.split()) + self.after)

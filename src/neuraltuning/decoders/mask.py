@@ -176,7 +176,9 @@ class MaskDecoder(Decoder):
             if self.has_lateral[stage]:
                 images.append(self.laterals[stage](_channels_last(features.maps[-1 - stage], side)))
             else:
-                images.append(images[0].new_zeros(features.tokens.shape[0], *side, self.norms[stage - 1].weight.shape[0]))
+                images.append(
+                    images[0].new_zeros(features.tokens.shape[0], *side, self.norms[stage - 1].weight.shape[0])
+                )
         if self.has_lateral[0]:
             images[0] = images[0] + self.laterals[0](_channels_last(features.maps[-1], self.grid))
         x = self.conditionings[0](images[0], owners, states)

@@ -26,7 +26,7 @@ from neuraltuning.generation.scene_features import scene_features
 from neuraltuning.generation.tokenizer import ImageTokenizer, TokenizerConfig, to_network
 
 LEARNING_RATE = 4e-3
-FEATURE_WEIGHT = 0.5
+FEATURE_WEIGHT = 0.2
 ADVERSARIAL_WEIGHT = 0.02
 ADVERSARIAL_FROM = 0.6  # share of the steps without a discriminator
 UNQUANTIZED_STEPS = 150

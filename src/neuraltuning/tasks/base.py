@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from PIL import Image
 
 from neuraltuning.data.sample import Sample
 from neuraltuning.reply import Reply
+
+if TYPE_CHECKING:
+    from neuraltuning.evaluation.metrics.image_features import FeatureExtractor
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,19 @@ class Example:
     sample: Sample | None = None
 
 
+@dataclass(frozen=True)
+class ScoringResources:
+    """What metrics may need beside examples and replies.
+
+    Attributes:
+        features: the named network whose features drawn pictures are compared in; None where it is not at hand.
+        categories: all class names of the data set; None where they are not known.
+    """
+
+    features: FeatureExtractor | None = None
+    categories: tuple[str, ...] | None = None
+
+
 class Metric(Protocol):
     """Collects (example, reply) pairs and computes scores; mergeable, so that several processes give one result."""
 
@@ -69,9 +85,7 @@ class Task(ABC):
     max_new_tokens: ClassVar[int] = 64
 
     @abstractmethod
-    def examples(
-        self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False
-    ) -> list[Example]:
+    def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """The task's examples of a sample, in random order; none where the sample lacks what the task needs.
 
         Args:
@@ -82,7 +96,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def metric(self) -> Metric:
+    def metric(self, resources: ScoringResources) -> Metric:
         """A fresh metric for one split."""
 
     def constant_replies(self, example: Example) -> dict[str, Reply]:

@@ -1,0 +1,124 @@
+"""Greedy decoding with a KV cache, collecting the states of task tokens on the way. Knows nothing of decoders.
+
+transformers' `generate` sees neither the task tokens' rows nor the hidden states of chosen layers, hence this loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from neuraltuning.packing import IMAGE_PLACE
+
+if TYPE_CHECKING:
+    from neuraltuning.model import MultitaskModel
+
+
+@dataclass
+class TokenStates:
+    """The occurrences of one task token in generated replies.
+
+    Attributes:
+        rows: the sequence that each stands in, in the order of generation.
+        gathered: (N, width) float32, what the bridge reads for each.
+    """
+
+    rows: list[int]
+    gathered: Tensor
+
+
+@dataclass
+class Generated:
+    """Replies as token ids, and the states of their task tokens by the decoders' names."""
+
+    ids: list[list[int]]
+    tokens: dict[str, TokenStates] = field(default_factory=dict)
+
+
+def generate(
+    model: MultitaskModel,
+    prompts: Sequence[Sequence[int]],
+    image_tokens: Tensor | None,
+    row_images: Tensor,
+    max_new_tokens: Sequence[int],
+) -> Generated:
+    """Continues each prompt until its end token, the likeliest token at each step.
+
+    Args:
+        model: in evaluation mode.
+        prompts: token ids of B prompts.
+        image_tokens: (I, P, D) projected tokens of the distinct images, or None.
+        row_images: (B,) int64, each prompt's image; -1 for none.
+        max_new_tokens: the longest reply of each prompt.
+    """
+    input_ids, attention = _left_padded(model, prompts, row_images)
+    embeds = model.embed(input_ids, image_tokens, row_images)
+    positions = (attention.cumsum(1) - 1).clamp_min(0)
+    token_names = {
+        int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)
+    }
+    collected: dict[str, list[tuple[int, Tensor]]] = {name: [] for name in model.decoders}
+    replies: list[list[int]] = [[] for _ in prompts]
+    rows = list(range(len(prompts)))  # the sequences that still grow, in the cache's order
+    cache = DynamicCache(config=model.language_model.config)
+    previous: list[Tensor] | None = None
+    fed: list[int] = []
+    while rows:
+        output = model.hidden_states(
+            embeds, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        current = [h[:, -1:] for h in output.hidden_states]
+        for place, token in enumerate(fed):
+            if token in token_names and previous is not None:
+                name = token_names[token]
+                pair = [torch.cat([p[place : place + 1], c[place : place + 1]], 1) for p, c in zip(previous, current)]
+                gathered = model.bridges[name].gather(pair, torch.tensor([0]), torch.tensor([1]))
+                collected[name].append((rows[place], gathered))
+        chosen = model.logits(output.last_hidden_state[:, -1]).argmax(-1)
+        keep = []
+        fed = []
+        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if token == model.format.eos_id or len(replies[row]) >= max_new_tokens[row]:
+                continue
+            replies[row].append(token)
+            keep.append(place)
+            fed.append(token)
+        if len(keep) < len(rows):
+            index = torch.tensor(keep, dtype=torch.int64)
+            rows = [rows[k] for k in keep]
+            if not rows:
+                break
+            cache.batch_select_indices(index)
+            attention, positions, chosen = attention[index], positions[index], chosen[index]
+            current = [c[index] for c in current]
+        previous = current
+        attention = torch.cat([attention, attention.new_ones(len(rows), 1)], 1)
+        positions = positions[:, -1:] + 1
+        embeds = model.embed(chosen[:, None], None, row_images.new_full((len(rows),), -1))
+    tokens = {
+        name: TokenStates([r for r, _ in found], torch.cat([g for _, g in found]))
+        for name, found in collected.items()
+        if found
+    }
+    return Generated(replies, tokens)
+
+
+def _left_padded(
+    model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) with bos and image places in front, and the attention mask (B, T) int64."""
+    bos = [] if model.format.bos_id is None else [model.format.bos_id]
+    image = [IMAGE_PLACE] * (model.encoder.grid[0] * model.encoder.grid[1])
+    sequences = [
+        bos + (image if has_image else []) + list(prompt)
+        for prompt, has_image in zip(prompts, (row_images >= 0).tolist(), strict=True)
+    ]
+    length = max(map(len, sequences))
+    ids = torch.tensor([[model.format.pad_id] * (length - len(s)) + s for s in sequences])
+    mask = torch.tensor([[0] * (length - len(s)) + [1] * len(s) for s in sequences])
+    return ids.to(model.device), mask.to(model.device)

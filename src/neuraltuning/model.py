@@ -1,0 +1,414 @@
+"""The all-in-token model: frozen image encoder -> projector -> frozen LLM with a tuner -> decoders (SPEC 2).
+
+Image tokens and text tokens form one sequence; task tokens in the reply are decoded to masks, pictures or whatever
+else a decoder makes of them. Knows tokens and decoders, and no task's name.
+
+    model = MultitaskModel.from_pretrained("runs/quickstart/model")
+    reply = model.reply(Image.open("cat.jpg"), "Please segment the cat.")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from neuraltuning.bridge import Bridge
+from neuraltuning.decoders import build_decoder
+from neuraltuning.decoders.base import Decoder
+from neuraltuning.encoders import load_encoder
+from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
+from neuraltuning.errors import InputError
+from neuraltuning.generate import Generated, generate
+from neuraltuning.llm import load_llm
+from neuraltuning.model_settings import ModelSettings
+from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch
+from neuraltuning.precision import resolve_dtype
+from neuraltuning.projector import Projector
+from neuraltuning.prompt_format import PromptFormat, add_task_tokens
+from neuraltuning.reply import Reply, assemble_reply
+from neuraltuning.task_tokens import TaskTokens
+from neuraltuning.tuners import tuner_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_NEW_TOKENS = 96
+PARTS = ("projector", "task_tokens", "bridges", "decoders")
+"""The trainable parts beside the tuner."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What a user asks.
+
+    Attributes:
+        image: the picture that the text is about, or None.
+        text: the request.
+        seed: of a drawn picture; nothing else is random.
+        max_new_tokens: the longest reply, in tokens.
+    """
+
+    image: Image.Image | None
+    text: str
+    seed: int = 0
+    max_new_tokens: int | None = None
+
+
+@dataclass
+class Losses:
+    """What a training step gives.
+
+    Attributes:
+        total: scalar, to be differentiated.
+        parts: detached scalars by name: "text", "text/captioning", "mask_dice", ...
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class MultitaskModel(nn.Module):
+    """One frozen LLM with a tuner, a frozen image encoder, and the trainable parts around them.
+
+    Attributes:
+        settings: what the model is made of.
+        llm: the peft model around the LLM.
+        encoder: the frozen image encoder.
+        projector: image tokens -> LLM.
+        task_tokens: the new tokens' rows.
+        decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
+        format: texts <-> token ids.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        llm: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        encoder: ImageEncoder,
+        peft_config: PeftConfig | None = None,
+        adapter_folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Puts a model together from loaded parts; `build` and `from_pretrained` load them.
+
+        Args:
+            settings: what the model is made of.
+            llm: a causal language model; it is frozen and gets the tuner.
+            tokenizer: of the LLM; it gets the task tokens.
+            encoder: a frozen image encoder.
+            peft_config: the tuner, untrained; left out, the one that `settings.tuner` names.
+            adapter_folder: load the tuner from this folder instead (peft's format).
+        """
+        super().__init__()
+        self.settings = settings
+        llm.requires_grad_(False)
+        hidden_size = llm.get_input_embeddings().weight.shape[1]
+        rms = float(llm.get_input_embeddings().weight.detach().float().pow(2).mean().sqrt())
+        self.encoder = encoder
+        self.decoders = nn.ModuleDict(
+            {
+                name: build_decoder(name, settings.state.size, encoder, options)
+                for name, options in settings.decoders.items()
+            }
+        )
+        names = [decoder.token for decoder in self.decoders.values()]
+        self.task_tokens = TaskTokens(add_task_tokens(tokenizer, names), llm)
+        self.format = PromptFormat(tokenizer, settings.template, names)
+        self.projector = Projector(
+            encoder.token_size, settings.projector_size, encoder.grid[0] * encoder.grid[1], hidden_size, rms
+        )
+        n_layers = llm.config.get_text_config().num_hidden_layers
+        sources = [(position, _layer(layer, n_layers)) for position, layer in settings.state.sources]
+        self.bridges = nn.ModuleDict(
+            {name: Bridge(sources, hidden_size, settings.state.size) for name in settings.decoders}
+        )
+        if adapter_folder is not None:
+            self.llm: PeftModel = PeftModel.from_pretrained(llm, adapter_folder, is_trainable=True)
+        else:
+            tuner = settings.tuner
+            config = peft_config or tuner_config(tuner.method, **tuner.settings.get(tuner.method, {}))
+            self.llm = get_peft_model(llm, config)
+        if self.llm.active_peft_config.is_prompt_learning:
+            raise InputError(
+                f"The tuner {settings.tuner.method!r} adds virtual tokens, which a multimodal sequence doesn't support "
+                "yet; choose neural_tuning, lora or ia3 as model.tuner.method."
+            )
+        self._tuner_names = frozenset(n for n, p in self.llm.named_parameters() if p.requires_grad)
+        self.eval()
+
+    @classmethod
+    def build(cls, settings: ModelSettings, seed: int = 0) -> MultitaskModel:
+        """Loads the frozen parts that `settings` names and makes the trainable ones anew.
+
+        Raises:
+            InputError: a part can't be loaded, or a setting doesn't fit.
+        """
+        dtype = resolve_dtype(settings.dtype)
+        encoder = load_encoder(settings.encoder)
+        llm, tokenizer = load_llm(settings.llm, dtype)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(settings, llm=llm, tokenizer=tokenizer, encoder=encoder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> MultitaskModel:
+        """Loads a model that `save_pretrained` wrote, with the frozen parts that it names.
+
+        Raises:
+            InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
+        """
+        from neuraltuning.model_folder import load_model
+
+        return load_model(cls, folder)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes everything but the frozen parts into one folder: adapter/, heads.safetensors, config.json, tokenizer/.
+
+        Raises:
+            RunError: the folder could not be written; what stood there before is untouched.
+        """
+        from neuraltuning.model_folder import save_model
+
+        return save_model(self, folder)
+
+    def train(self, mode: bool = True) -> MultitaskModel:
+        """Training mode for the trainable parts alone; the frozen LLM keeps its dropout still (SPEC 2)."""
+        super().train(mode)
+        self.llm.eval()
+        for module in self.llm.modules():
+            if mode and isinstance(module, BaseTunerLayer):
+                module.training = True
+                for name in (*module.adapter_layer_names, *module.other_param_names):
+                    part = getattr(module, name, None)
+                    if isinstance(part, nn.Module):
+                        part.train()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trainable parts are."""
+        return self.task_tokens.input_rows.device
+
+    @property
+    def language_model(self) -> PreTrainedModel:
+        """The causal language model inside peft's wrapper."""
+        return self.llm.get_base_model()
+
+    def decoder_of(self, token: str) -> tuple[str, Decoder]:
+        """The name and decoder of a task token."""
+        return next((n, d) for n, d in self.decoders.items() if d.token == token)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that may be trained, by part: "tuner.", "projector.", "decoders.mask.", ..."""
+        parameters = {f"tuner.{n}": p for n, p in self.llm.named_parameters() if n in self._tuner_names}
+        for part in PARTS:
+            module: nn.Module = getattr(self, part)
+            parameters |= {f"{part}.{n}": p for n, p in module.named_parameters()}
+        return parameters
+
+    def heads(self) -> dict[str, Tensor]:
+        """Every tensor outside the frozen parts and the tuner, fitted buffers among them, by name."""
+        return {f"{part}.{k}": v for part in PARTS for k, v in getattr(self, part).state_dict().items()}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Copies of all that training changes, the tuner's parameters under "tuner."; for checkpoints."""
+        tuner = {k: v for k, v in self.trainable_parameters().items() if k.startswith("tuner.")}
+        return {k: v.detach().clone().contiguous().cpu() for k, v in {**self.heads(), **tuner}.items()}
+
+    @torch.no_grad()
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Copies what `trained_state` gave back into the model."""
+        own = {**self.heads(), **self.trainable_parameters()}
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+    # --- one pass -----------------------------------------------------------------------------------------------------
+
+    def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
+        """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.
+
+        Returns:
+            transformers' output with `hidden_states`: L + 1 tensors (B, T, D), the last one after the final norm.
+        """
+        decoder = self.language_model.get_decoder()
+        dtype = self.language_model.dtype
+        with torch.autocast(embeds.device.type, dtype, enabled=dtype != torch.float32):
+            return decoder(inputs_embeds=embeds.to(dtype), output_hidden_states=True, **arguments)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, D) states after the final norm -> (N, vocabulary) float32 logits, task tokens included."""
+        logits = self.task_tokens.logits(self.language_model.get_output_embeddings(), hidden)
+        cap = getattr(self.language_model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def embed(self, input_ids: Tensor, image_tokens: Tensor | None, row_images: Tensor) -> Tensor:
+        """Input vectors of (R, T) ids, `IMAGE_PLACE` filled row by row from image_tokens[row_images]: (R, T, D)."""
+        is_image = input_ids == IMAGE_PLACE
+        embedding = self.language_model.get_input_embeddings()
+        embeds = self.task_tokens.embed(embedding, input_ids.masked_fill(is_image, self.format.pad_id))
+        if image_tokens is not None and bool((row_images >= 0).any()):
+            rows = image_tokens[row_images[row_images >= 0]]
+            embeds = embeds.masked_scatter(is_image.unsqueeze(-1), rows.to(embeds.dtype))
+        return embeds
+
+    def run(self, embeds: Tensor, batch: Batch) -> Any:
+        """Runs the LLM's decoder layers on a packed batch's input vectors; see `hidden_states`."""
+        allowed = batch.attention_mask()
+        dtype = self.language_model.dtype
+        mask = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+        return self.hidden_states(embeds, attention_mask=mask, position_ids=batch.position_ids, use_cache=False)
+
+    def forward(self, batch: Batch) -> Losses:
+        """The losses of a packed batch and their sum (journal paper, eq. 11)."""
+        batch = batch.to(self.device)
+        features = self.encoder(batch.pixel_values)
+        embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.row_images)
+        output = self.run(embeds, batch)
+        text, parts = self._text_loss(output.last_hidden_state, batch)
+        decoded, more = self.decoder_losses(output.hidden_states, features, batch)
+        return Losses(text + decoded, parts | more)
+
+    def decoder_losses(
+        self, hidden_states: Sequence[Tensor], features: ImageFeatures, batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The decoders' losses on the states of a batch's task tokens: their sum, and each by name."""
+        total, parts = hidden_states[0].new_zeros((), dtype=torch.float32), {}
+        for token, found in batch.tokens.items():
+            name, decoder = self.decoder_of(token)
+            gathered = self.bridges[name].gather(hidden_states, found.rows, found.positions)
+            losses = decoder.loss(self.bridges[name](gathered), features, found.owners, found.targets)
+            total = total + sum(losses.values())
+            parts |= {key: value.detach() for key, value in losses.items()}
+        return total, parts
+
+    def _text_loss(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy on the replies' tokens (journal paper, eq. 6), their mean over the batch and by task."""
+        learnt = batch.labels != NO_LABEL
+        logits = self.logits(hidden[learnt])
+        each = F.cross_entropy(logits, batch.labels[learnt], reduction="none")
+        tasks = batch.label_tasks[learnt]
+        by_task = {
+            f"text/{name}": each.detach()[tasks == i].mean()
+            for i, name in enumerate(batch.task_names)
+            if bool((tasks == i).any())
+        }
+        return each.mean(), {"text": each.detach().mean(), **by_task}
+
+    # --- replies ------------------------------------------------------------------------------------------------------
+
+    def reply(self, image: Image.Image | None, text: str, *, seed: int = 0, max_new_tokens: int | None = None) -> Reply:
+        """Answers one request.
+
+        Raises:
+            InputError: the text is empty or too long, or the reply needs an image that was not given.
+        """
+        return self.reply_batch([Query(image, text, seed, max_new_tokens)])[0]
+
+    @torch.no_grad()
+    def reply_batch(self, queries: Sequence[Query]) -> list[Reply]:
+        """Answers several requests in one pass; each answer is the one it would get alone.
+
+        Raises:
+            InputError: as `reply`; the message names the request by its place in `queries` where there are several.
+        """
+        self._check(queries)
+        features, row_images = self._encode([q.image for q in queries])
+        with self._evaluating():
+            generated = generate(
+                self,
+                [self.format.prompt_ids(q.text) for q in queries],
+                None if features is None else self.projector(features.tokens),
+                row_images,
+                [q.max_new_tokens or MAX_NEW_TOKENS for q in queries],
+            )
+            return self._decode(queries, generated, features, row_images)
+
+    def _check(self, queries: Sequence[Query]) -> None:
+        limit = self.language_model.config.get_text_config().max_position_embeddings
+        grid = self.encoder.grid[0] * self.encoder.grid[1]
+        for number, query in enumerate(queries):
+            where = f"Request {number + 1}: t" if len(queries) > 1 else "T"
+            if not query.text.strip():
+                raise InputError(f"{where}he text is empty; say what to do, for example: Please segment the cat.")
+            room = limit - grid - (query.max_new_tokens or MAX_NEW_TOKENS) - 2
+            # a token is rarely longer than 40 characters: don't tokenise megabytes only to refuse them
+            if len(query.text) > 40 * room or len(self.format.prompt_ids(query.text)) > room:
+                raise InputError(
+                    f"{where}he text of {len(query.text):,} characters is too long for the model, which has room for "
+                    f"{room:,} tokens beside the image and the reply; shorten it."
+                )
+
+    def _encode(self, images: Sequence[Image.Image | None]) -> tuple[ImageFeatures | None, Tensor]:
+        """Features of the distinct images, and for each request the place of its image among them (-1: none)."""
+        distinct: dict[int, Image.Image] = {id(i): i for i in images if i is not None}
+        places = {key: place for place, key in enumerate(distinct)}
+        row_images = torch.tensor([-1 if i is None else places[id(i)] for i in images])
+        if not distinct:
+            return None, row_images
+        return self.encoder(self.encoder.preprocess(list(distinct.values())).to(self.device)), row_images
+
+    def _decode(
+        self,
+        queries: Sequence[Query],
+        generated: Generated,
+        features: ImageFeatures | None,
+        row_images: Tensor,
+    ) -> list[Reply]:
+        results: list[dict[str, list[Any]]] = [{} for _ in queries]
+        for name, found in generated.tokens.items():
+            decoder = self.decoders[name]
+            groups = [(True, [r for r in found.rows if row_images[r] >= 0])]
+            groups += [(False, [r for r in found.rows if row_images[r] < 0])]
+            states = self.bridges[name](found.gathered)
+            for has_image, rows in groups:
+                if not rows:
+                    continue
+                chosen = [i for i, r in enumerate(found.rows) if (row_images[r] >= 0) == has_image]
+                values = decoder.decode(
+                    states[chosen],
+                    features if has_image else None,
+                    row_images[rows] if has_image else None,
+                    [_size(queries[r].image) for r in rows] if has_image else [],
+                    [queries[r].seed for r in rows],
+                )
+                for row, value in zip(rows, values, strict=True):
+                    results[row].setdefault(decoder.token, []).append(value)
+        return [
+            assemble_reply(self.format.text(ids), found, None if q.image is None else _size(q.image))
+            for q, ids, found in zip(queries, generated.ids, results, strict=True)
+        ]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode for the length of a reply."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+
+def _layer(layer: int, n_layers: int) -> int:
+    """A layer's index in `hidden_states`, negative ones counted from the end."""
+    index = layer + n_layers + 1 if layer < 0 else layer
+    if not 0 <= index <= n_layers:
+        raise InputError(f"model.state.sources names layer {layer}, but the LLM has layers 0 to {n_layers}.")
+    return index
+
+
+def _size(image: Image.Image | None) -> tuple[int, int]:
+    assert image is not None
+    return image.height, image.width

@@ -1,0 +1,124 @@
+"""A tuned model as a folder: what is in it, and what is said when something of it is missing or doesn't fit.
+
+    config.json          `ModelSettings` and the format's version
+    adapter/             the tuner in peft's format
+    heads.safetensors    projector, task tokens' rows, bridges, decoders (without their frozen parts)
+    tokenizer/           with the task tokens
+
+The frozen LLM and encoder are named in config.json and not copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from neuraltuning.configuration import validate_settings
+from neuraltuning.encoders import load_encoder
+from neuraltuning.errors import InputError
+from neuraltuning.files import atomic_path
+from neuraltuning.llm import load_llm
+from neuraltuning.model_settings import ModelSettings
+from neuraltuning.precision import resolve_dtype
+
+if TYPE_CHECKING:
+    from neuraltuning.model import MultitaskModel
+
+CONFIG = "config.json"
+ADAPTER = "adapter"
+HEADS = "heads.safetensors"
+TOKENIZER = "tokenizer"
+FORMAT_VERSION = 1
+
+
+def save_model(model: MultitaskModel, folder: str | os.PathLike[str]) -> Path:
+    """Writes `model` to `folder`, as a whole or not at all.
+
+    Raises:
+        RunError: the folder could not be written; what stood there before is untouched.
+    """
+    with atomic_path(folder, directory=True) as temporary:
+        model.llm.save_pretrained(str(temporary / ADAPTER))
+        save_file({k: v.detach().contiguous().cpu() for k, v in model.heads().items()}, temporary / HEADS)
+        model.format.tokenizer.save_pretrained(str(temporary / TOKENIZER))
+        config = {"format_version": FORMAT_VERSION, "model": model.settings.model_dump(mode="json")}
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]) -> MultitaskModel:
+    """Reads a model that `save_model` wrote.
+
+    Raises:
+        InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder)
+    adapter_files = [f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/adapter_model.safetensors"]
+    for name in (HEADS, *adapter_files):
+        if not (folder / name).is_file():
+            raise InputError(f"The model folder {folder} has no {name}; save or copy the model again.")
+    heads = _read_tensors(folder / HEADS)
+    _read_tensors(folder / adapter_files[1])
+    llm, tokenizer = load_llm(settings.llm, resolve_dtype(settings.dtype))
+    encoder = load_encoder(settings.encoder)
+    try:
+        model = model_class(
+            settings, llm=llm, tokenizer=tokenizer, encoder=encoder, adapter_folder=str(folder / ADAPTER)
+        )
+    except (RuntimeError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = str(error).strip().splitlines()
+        raise InputError(
+            f"The adapter in {folder / ADAPTER} doesn't fit the language model {settings.llm!r}: {' '.join(first[:2])}"
+        ) from error
+    _load_heads(model, heads, folder / HEADS)
+    return model.eval()
+
+
+def read_settings(folder: Path) -> ModelSettings:
+    """The settings of the model saved in `folder`.
+
+    Raises:
+        InputError: there is no such model, or its config.json is damaged or of another version.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} is no saved model: it has no {CONFIG}. Give a folder that `tune` wrote.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version, settings = config["format_version"], config["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; save or copy the model again.") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path} has format version {version}, this program reads version {FORMAT_VERSION}.")
+    return validate_settings(ModelSettings, settings, str(path))
+
+
+def _read_tensors(path: Path) -> dict:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); save or copy the model again.") from error
+
+
+def _load_heads(model: MultitaskModel, heads: dict, path: Path) -> None:
+    own = model.heads()
+    for name, tensor in own.items():
+        if name not in heads:
+            raise InputError(f"{path} lacks the tensor {name}; save or copy the model again.")
+        if heads[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: the tensor {name} has the shape {tuple(heads[name].shape)}, but the configuration beside it "
+                f"asks for {tuple(tensor.shape)}; config.json and the weights belong to different models."
+            )
+    surplus = sorted(set(heads) - set(own))
+    if surplus:
+        raise InputError(f"{path} has tensors that the configuration beside it doesn't know: {', '.join(surplus[:3])}.")
+    model.load_trained_state(heads)

@@ -1,0 +1,52 @@
+"""Which examples of a sample a step trains on: every task in its stated share, deterministic from the sample's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from neuraltuning.data.sample import Sample
+from neuraltuning.tasks import Example, get_task
+
+
+class Mixture(Dataset[list[Example]]):
+    """Item i: the examples of one sample, chosen at random from (seed, i) alone, so that a run can be resumed anywhere.
+
+    A task with the share 2.3 contributes two examples, and a third with probability 0.3, as far as the sample has them.
+    """
+
+    def __init__(self, samples: Sequence[Sample], shares: Mapping[str, float], seed: int, length: int) -> None:
+        """Takes samples in a random order, again and again if `length` is larger than their number.
+
+        Args:
+            samples: a split.
+            shares: task's name -> examples of it an image on average.
+            seed: of the order and of the choice.
+            length: items in all.
+        """
+        self.samples, self.seed, self.length = samples, seed, length
+        self.shares = {name: (get_task(name), share) for name, share in shares.items()}
+        self._kept: tuple[int, NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> list[Example]:
+        epoch, place = divmod(index, len(self.samples))
+        sample = self.samples[int(self._order(epoch)[place])]
+        rng = np.random.default_rng((self.seed, index))
+        chosen: list[Example] = []
+        for task, share in self.shares.values():
+            wanted = int(share) + int(rng.random() < share % 1.0)
+            if wanted:
+                chosen += task.examples(sample, rng)[:wanted]
+        return chosen
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The order of the samples in one epoch, kept for the next call."""
+        if self._kept is None or self._kept[0] != epoch:
+            self._kept = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.samples)))
+        return self._kept[1]

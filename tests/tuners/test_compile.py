@@ -1,0 +1,60 @@
+"""`torch.compile`: one graph without breaks, and the same results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from neuraltuning.tuners import NeuralTuningConfig
+from tests.tuners.tiny import gradients, largest_difference, tokens, tuned_model
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    torch._dynamo.reset()
+
+
+def _model(**settings: Any) -> nn.Module:
+    return tuned_model(NeuralTuningConfig(d_z=16, **settings), num_hidden_layers=2).base_model.model
+
+
+def _compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="aot_eager", fullgraph=True)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_one_graph_with_the_plain_results(training: bool) -> None:
+    found = []
+    for compiled in (False, True):
+        # compiled code draws other random numbers, so there are none to draw where values are compared
+        model = _model(fluctuation=0.0).train(training)
+        run = _compiled(model) if compiled else model
+        output = run(input_ids=tokens(), use_cache=False)
+        output.logits.square().mean().backward()
+        found.append((output.logits.detach(), gradients(model)))
+    assert (found[0][0] - found[1][0]).abs().max() < 1e-6
+    assert largest_difference(found[0][1], found[1][1]) < 1e-6
+
+
+@pytest.mark.parametrize("settings", [{}, {"sample_rate_per": "token", "activation_pattern": "level_random"}], ids=str)
+def test_training_draws_rates_inside_the_graph(settings: dict[str, str]) -> None:
+    run = _compiled(_model(fluctuation=0.5, **settings).train())
+    with torch.no_grad():
+        outputs = [run(input_ids=tokens(), use_cache=False).logits for _ in range(4)]
+    assert not torch.equal(outputs[0], outputs[1])
+    assert all(output.isfinite().all() for output in outputs)
+
+
+def test_checkpointed_and_compiled() -> None:
+    found = []
+    for compiled in (False, True):
+        model = _model(fluctuation=0.0).train()
+        if compiled:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        run = torch.compile(model, backend="aot_eager") if compiled else model
+        run(input_ids=tokens(), use_cache=False).logits.square().mean().backward()
+        found.append(gradients(model))
+    assert largest_difference(*found) < 1e-6

@@ -29,6 +29,7 @@ WARMUP_STEPS = 50
 UNCONDITIONAL_SHARE = 0.1
 CHECKPOINT_EVERY = 100
 VALIDATION_SCENES = 500
+SCORED_SCENES = 160
 AMONG = 16
 
 
@@ -76,7 +77,7 @@ def drawing_scores(
     def embed(codes: Tensor) -> Tensor:
         return encoder(encoder.preprocess(to_images(tokenizer.decode(codes)))).embedding
 
-    components = prior.components(embeddings)
+    components = prior.components(embeddings.float())
     seeds = list(range(len(components)))
     result = {"found_reconstructed": found_among(embed(tokenizer.encode(to_network(pixels))), embeddings)}
     for rho in (1.0, 0.5, 0.25):
@@ -144,11 +145,10 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
             save_checkpoint(checkpoint, step=step + 1, prior=prior.state_dict(), optimizer=optimizer.state_dict())
 
     prior.eval()
-    count = 10 * AMONG
     result = {
         "loss": held_out_loss(),
         "variance_kept": variance_kept,
-        **drawing_scores(prior, tokenizer, encoder, held_out[:count], held_out_embeddings[:count].float()),
+        **drawing_scores(prior, tokenizer, encoder, held_out[:SCORED_SCENES], held_out_embeddings[:SCORED_SCENES]),
     }
     recipe = {"steps": steps, "batch": batch, "scenes": scenes, "seed": seed, "data": "scenes/train"}
     prior.save(out / "image_prior.safetensors", recipe=recipe, validation=result)

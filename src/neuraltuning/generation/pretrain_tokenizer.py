@@ -1,13 +1,14 @@
 """Pretrains the image tokenizer on Scenes' training pictures.
 
-    python -m neuraltuning.generation.pretrain_tokenizer --out runs/generation --steps 1500
+    python -m neuraltuning.generation.pretrain_tokenizer --out runs/generation
 
 writes `OUT/image_tokenizer.safetensors` with its configuration, recipe and validation scores in the JSON beside it.
 Interrupted, the same command goes on from its last checkpoint. Copy both files to `generation/weights/` to ship them.
 
 Loss (Esser et al., 2021, eq. 4-6): absolute error + feature distance in the frozen encoder's maps + codebook and
-commitment + patch discriminator. Two things keep all codes in use: the codebook starts as a sample of latents after
-some steps without quantisation, and codes that went unused are put on random latents again.
+commitment + patch discriminator. After the joint steps encoder and codebook are fixed and the decoder alone goes on,
+so that a prior can be trained on the codes meanwhile. Two things keep all codes in use: the codebook starts as a
+sample of latents after some steps without quantisation, and codes that went unused are put on random latents again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from neuraltuning.generation.scene_features import scene_features
 from neuraltuning.generation.tokenizer import ImageTokenizer, TokenizerConfig, to_network
 
 LEARNING_RATE = 4e-3
+DECODER_LEARNING_RATE = 2e-3
 FEATURE_WEIGHT = 0.2
 ADVERSARIAL_WEIGHT = 0.02
-ADVERSARIAL_FROM = 0.6  # share of the steps without a discriminator
+ADVERSARIAL_FROM = 0.6  # share of the joint steps without a discriminator
+WARMUP_STEPS = 50
 UNQUANTIZED_STEPS = 150
 RESTART_EVERY = 50
 CHECKPOINT_EVERY = 100
@@ -95,7 +98,7 @@ def scores(tokenizer: ImageTokenizer, pixels: Tensor, encoder: EfficientNetLite0
     }
 
 
-def pretrain(out: Path, *, steps: int, batch: int, scenes: int, seed: int) -> dict[str, float]:
+def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: int, seed: int) -> dict[str, float]:
     """Trains, writes the tokenizer to `out` and returns its validation scores."""
     torch.manual_seed(seed)
     encoder = EfficientNetLite0(find_weights())
@@ -119,10 +122,18 @@ def pretrain(out: Path, *, steps: int, batch: int, scenes: int, seed: int) -> di
         for name, part in {**modules, **optimizers}.items():
             part.load_state_dict(state[name])
 
-    progress = Progress("tokenizer", steps, first)
-    for step in range(first, steps):
+    total = steps + decoder_steps
+    progress = Progress("tokenizer", total, first)
+    for step in range(first, total):
+        joint = step < steps
+        if joint:
+            rate = LEARNING_RATE * min(1.0, (step + 1) / WARMUP_STEPS) * _cosine(step / steps)
+        else:
+            rate = DECODER_LEARNING_RATE * _cosine((step - steps) / decoder_steps)
+            for part in (tokenizer.network.encoder, tokenizer.network.quant_conv, tokenizer.network.quantize):
+                part.requires_grad_(False)
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+            group["lr"] = rate
         picked = pixels[torch.randint(len(pixels), (batch,))]
         if torch.rand(()) < 0.5:
             picked = picked.flip(2)  # a mirrored scene is a scene
@@ -159,7 +170,7 @@ def pretrain(out: Path, *, steps: int, batch: int, scenes: int, seed: int) -> di
             judge_optimizer.zero_grad()
             judged.backward()
             judge_optimizer.step()
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == total:
             values = {
                 "pixel": float(pixel_loss.detach()),
                 "feature": float(feature_loss.detach()),
@@ -170,16 +181,28 @@ def pretrain(out: Path, *, steps: int, batch: int, scenes: int, seed: int) -> di
             save_checkpoint(checkpoint, step=step + 1, used=used, **states)
 
     result = scores(tokenizer.eval(), held_out, encoder)
-    recipe = {"steps": steps, "batch": batch, "scenes": scenes, "seed": seed, "data": "scenes/train"}
+    recipe = {
+        "steps": steps,
+        "decoder_steps": decoder_steps,
+        "batch": batch,
+        "scenes": scenes,
+        "seed": seed,
+        "data": "scenes/train",
+    }
     tokenizer.save(out / "image_tokenizer.safetensors", recipe=recipe, validation=result)
     return result
+
+
+def _cosine(share: float) -> float:
+    return 0.5 + 0.5 * math.cos(math.pi * share)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and prepared scenes")
-    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps")
-    parser.add_argument("--batch", type=int, default=8, help="pictures a step")
+    parser.add_argument("--steps", type=int, default=2200, help="joint optimiser steps")
+    parser.add_argument("--decoder-steps", type=int, default=2000, help="further steps of the decoder alone")
+    parser.add_argument("--batch", type=int, default=6, help="pictures a step")
     parser.add_argument("--scenes", type=int, default=8000, help="training scenes, a multiple of 250")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes and of the training")
     arguments = parser.parse_args()

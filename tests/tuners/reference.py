@@ -1,13 +1,14 @@
 """Neural tuning as plain loops over tokens and neurons, written from the papers' equations and from nothing else.
 
 Slow on purpose. It changes a Llama by patching its projections' `forward`, shares no code with the library, and keeps
-the state in a list that the caller empties before each pass. Random numbers are drawn in the library's order (one rate a
-layer or a token, then one number a neuron), because two random methods can only be compared on the same draws.
+the state in a list that the caller empties before each pass. Random numbers are drawn in the library's order (one rate
+a layer or a token, then one number a neuron), because random methods can only be compared on the same draws.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from types import MethodType
 from typing import Any
 
@@ -34,7 +35,7 @@ def kept_neurons(row: list[float], count: int, pattern: str, center: float, lots
     assert pattern == "level_random"
     bounds = [math.ceil(level * size / 10) for level in range(11)]
     kept = []
-    for start, end in zip(bounds, bounds[1:]):
+    for start, end in pairwise(bounds):
         share = math.ceil(end * count / size) - math.ceil(start * count / size)
         kept += _choose(descending[start:end], share, lots)
     return kept
@@ -56,7 +57,7 @@ class Reference:
         settings: the fields of the configuration that the equations name.
     """
 
-    def __init__(self, model: nn.Module, parameters: dict[int, dict[str, torch.Tensor]], settings: Any) -> None:
+    def __init__(self, model: Any, parameters: dict[int, dict[str, torch.Tensor]], settings: Any) -> None:
         self.model = model
         self.settings = settings
         self.travelling: list[torch.Tensor] | None = None
@@ -79,7 +80,7 @@ class Reference:
 
         def forward(module: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             back = self._network(hidden_states, parameters) @ parameters["up"].T
-            additions.update(zip(names, back.split(widths, dim=-1)))
+            additions.update(zip(names, back.split(widths, dim=-1), strict=True))
             return original(hidden_states, *args, **kwargs)
 
         attention.forward = MethodType(forward, attention)

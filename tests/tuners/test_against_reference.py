@@ -64,7 +64,7 @@ def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], train
     assert len(layers) == len(numbers)
     parameters: dict[int, dict[str, torch.Tensor]] = {}
     pairs = []
-    for number, layer in zip(numbers, layers):
+    for number, layer in zip(numbers, layers, strict=True):
         parameters[number] = {}
         for name in ("down", "up", "norm"):
             modules = getattr(layer, f"neural_tuning_{name}")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from neuraltuning.tuners import NeuralTuningConfig
 from tests.tuners.tiny import gradients, largest_difference, tokens, tuned_model
@@ -17,11 +16,11 @@ def _fresh_compiler() -> None:
     torch._dynamo.reset()
 
 
-def _model(**settings: Any) -> nn.Module:
+def _model(**settings: Any) -> Any:
     return tuned_model(NeuralTuningConfig(d_z=16, **settings), num_hidden_layers=2).base_model.model
 
 
-def _compiled(model: nn.Module) -> Any:
+def _compiled(model: Any) -> Any:
     return torch.compile(model, backend="aot_eager", fullgraph=True)
 
 

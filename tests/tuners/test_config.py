@@ -91,7 +91,7 @@ def test_survives_saving(tmp_path: Path) -> None:
 
 
 def test_peft_type_behaves_like_peft_s_own() -> None:
-    member = NeuralTuningConfig().peft_type
+    member: Any = NeuralTuningConfig().peft_type
     assert member == "NEURAL_TUNING" and member.value == "NEURAL_TUNING" and member.name == "NEURAL_TUNING"
     assert PeftType("NEURAL_TUNING") is PeftType["NEURAL_TUNING"] is member
     assert member in list(PeftType)

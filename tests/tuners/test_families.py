@@ -24,7 +24,16 @@ from transformers import (
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.tuners import NeuralTuningConfig
 from neuraltuning.tuners.neural.model import FAMILIES as SUPPORTED
-from tests.tuners.tiny import FAMILIES, HIDDEN, base_model, gradients, largest_difference, layers_of, tokens, tuned_model
+from tests.tuners.tiny import (
+    FAMILIES,
+    HIDDEN,
+    base_model,
+    gradients,
+    largest_difference,
+    layers_of,
+    tokens,
+    tuned_model,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -56,7 +65,7 @@ def test_generation_with_and_without_a_cache(family: str) -> None:
     cached = model.generate(tokens(), return_dict_in_generate=True, **settings)
     plain = model.generate(tokens(), return_dict_in_generate=True, use_cache=False, **settings)
     assert torch.equal(cached.sequences, plain.sequences)
-    for one, other in zip(cached.logits, plain.logits):
+    for one, other in zip(cached.logits, plain.logits, strict=True):
         assert torch.allclose(one, other, atol=2e-5)
 
 
@@ -82,13 +91,13 @@ def test_fused_projections_get_the_addition_in_the_right_slices(family: str, tar
     else:
         parts = added.split([HIDDEN, HIDDEN // 2, HIDDEN // 2], dim=-1)
     up = layer.neural_tuning_up["default"].weight
-    widths = [part.flatten(2).shape[-1] for part, letter in zip(parts, "qkv") if letter in targets]
+    widths = [part.flatten(2).shape[-1] for part, letter in zip(parts, "qkv", strict=True) if letter in targets]
     assert up.shape[0] == sum(widths)
     down = layer.neural_tuning_down["default"].weight
     vector = seen["hidden"] @ down.T
     active = vector * (vector >= vector.topk(7, dim=-1).values[..., -1:])
     expected = iter((active @ up.T).split(widths, dim=-1))
-    for part, letter in zip(parts, "qkv"):
+    for part, letter in zip(parts, "qkv", strict=True):
         if letter in targets:
             assert torch.allclose(part.flatten(2), next(expected), atol=1e-5)
             assert part.abs().max() > 1e-3

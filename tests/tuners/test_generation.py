@@ -13,7 +13,7 @@ from neuraltuning.tuners import NeuralTuningConfig
 from tests.tuners.tiny import HIDDEN, base_model, randomize, tokens, tuned_model
 
 
-@pytest.mark.parametrize("settings", [{}, {"norm_after_carry": True, "kept_values": "excess"}, {"carry": False}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"norm_after_carry": True, "kept_values": "excess"}, {"carry": False}])
 @pytest.mark.parametrize("pattern", ["gaussian", "top2beta_random", "level_random", "distribution_random", "all"])
 def test_stepwise_decoding_equals_the_full_forward(pattern: str, settings: dict[str, Any]) -> None:
     model = tuned_model(NeuralTuningConfig(d_z=16, activation_pattern=pattern, **settings))
@@ -118,7 +118,7 @@ def test_several_threads_generate_at_once() -> None:
 
     expected = [reply(prompt) for prompt in prompts]
     with ThreadPoolExecutor(8) as pool:
-        for one, other in zip(pool.map(reply, prompts), expected):
+        for one, other in zip(pool.map(reply, prompts), expected, strict=True):
             assert torch.equal(one, other)
 
 
@@ -133,7 +133,7 @@ def test_several_threads_train_and_generate_at_once() -> None:
 
     expected = [gradient(batch) for batch in batches]
     with ThreadPoolExecutor(6) as pool:
-        for one, other in zip(pool.map(gradient, batches), expected):
+        for one, other in zip(pool.map(gradient, batches), expected, strict=True):
             assert torch.allclose(one, other, atol=1e-7)
 
 
@@ -141,7 +141,7 @@ def test_switching_adapters_between_replies() -> None:
     model = tuned_model()
     model.add_adapter("other", NeuralTuningConfig(d_z=8))
     randomize(model, "other", seed=9)
-    replies = {}
+    replies: dict[str, torch.Tensor] = {}
     for name in ("default", "other", "default", "other"):
         model.set_adapter(name)
         reply = model.generate(tokens(), max_new_tokens=8, do_sample=False)

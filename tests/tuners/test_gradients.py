@@ -102,7 +102,7 @@ def test_reentrant_checkpointing_is_refused_with_the_remedy() -> None:
     model = tuned_model().train()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
     model.enable_input_require_grads()
-    with pytest.raises(RunError, match='gradient_checkpointing_kwargs={"use_reentrant": False}'):
+    with pytest.raises(RunError, match=r'gradient_checkpointing_kwargs=\{"use_reentrant": False\}'):
         model(tokens(), labels=tokens())
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +19,12 @@ from neuraltuning.tuners.neural.tape import add_tape
 from tests.tuners.tiny import base_model, gradients, layers_of, randomize, tokens, tuned_model
 
 
-def logits(model: torch.nn.Module) -> torch.Tensor:
+def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(tokens()).logits
 
 
-def two_adapters() -> PeftModel:
+def two_adapters() -> Any:
     model = tuned_model(NeuralTuningConfig(d_z=16))
     model.add_adapter("other", NeuralTuningConfig(d_z=8, layers_to_transform=[1, 2], targets="kv"))
     randomize(model, "other", seed=9)
@@ -66,10 +68,8 @@ def test_a_second_adapter_and_switching_back() -> None:
     assert not torch.allclose(other, alone, atol=1e-3)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert trainable and all(".other." in name for name in trainable)
-    assert [layer.neural_tuning_plan["other"].layer for layer in layers_of(model) if "other" in layer.neural_tuning_plan] == [
-        1,
-        2,
-    ]
+    plans = [layer.neural_tuning_plan for layer in layers_of(model)]
+    assert [plan["other"].layer for plan in plans if "other" in plan] == [1, 2]
     model.set_adapter("default")
     assert torch.equal(logits(model), alone)
 
@@ -165,7 +165,7 @@ def test_a_model_can_be_pickled() -> None:
         lambda model: model.base_model._unload_and_optionally_merge(merge=True),
     ],
 )
-def test_merging_is_refused_and_changes_nothing(merge) -> None:  # type: ignore[no-untyped-def]
+def test_merging_is_refused_and_changes_nothing(merge: Callable[[Any], None]) -> None:
     model = tuned_model()
     tuned = logits(model)
     with pytest.raises(NotImplementedError, match="not a linear function"):

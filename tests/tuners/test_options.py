@@ -1,4 +1,4 @@
-"""The method's behaviour, one property a test: identity at the start, sparsity, randomness, and each option's effect."""
+"""The method's behavior, one property a test: identity at the start, sparsity, randomness, each option's effect."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_gradients_reach_the_first_layer_through_the_carry_alone() -> None:
 
 
 def test_training_lowers_the_loss() -> None:
-    model = get_peft_model(base_model(), NeuralTuningConfig(d_z=16)).train()
+    model: Any = get_peft_model(base_model(), NeuralTuningConfig(d_z=16)).train()
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=0.05)
     losses = []
     for _ in range(30):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from neuraltuning.tuners import NeuralTuningConfig, NeuralTuningLayer
@@ -56,7 +56,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def base_model(family: str = "llama", **settings: Any) -> PreTrainedModel:
+def base_model(family: str = "llama", **settings: Any) -> Any:
     """The same random model each time, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -64,7 +64,7 @@ def base_model(family: str = "llama", **settings: Any) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config).eval()
 
 
-def tuned_model(config: NeuralTuningConfig | None = None, family: str = "llama", **settings: Any) -> PeftModel:
+def tuned_model(config: NeuralTuningConfig | None = None, family: str = "llama", **settings: Any) -> Any:
     """`base_model` with an adapter whose W_b is not zero, in evaluation mode."""
     config = config or NeuralTuningConfig(d_z=16)
     model = get_peft_model(base_model(family, **settings), config)
@@ -86,7 +86,7 @@ def tokens(batch: int = 2, length: int = 9, seed: int = 7) -> torch.Tensor:
     return torch.randint(2, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-def layers_of(model: torch.nn.Module) -> list[NeuralTuningLayer]:
+def layers_of(model: torch.nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, NeuralTuningLayer)]
 
 

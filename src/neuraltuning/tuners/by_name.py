@@ -62,7 +62,7 @@ def count_parameters(config: PeftConfig, model: PreTrainedModel | PretrainedConf
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(model_config)
         # peft completes a configuration for the model that it meets, and this one is the caller's
-        tuned = get_peft_model(base, dataclasses.replace(config))  # type: ignore[arg-type]
+        tuned = get_peft_model(base, dataclasses.replace(config))
     return sum(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
 
 

@@ -23,7 +23,7 @@ def peft_type_member(name: str) -> Any:
     value = name.upper()
     if value in PeftType.__members__:
         return PeftType[value]
-    member = str.__new__(PeftType, value)
+    member: Any = str.__new__(PeftType, value)
     member._name_ = value
     member._value_ = value
     member._sort_order_ = len(PeftType.__members__)

@@ -6,6 +6,7 @@ Knows nothing about any model: what can only be checked against one (layer numbe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -107,7 +108,8 @@ class NeuralTuningConfig(PeftConfig):
             self.target_modules = set(self.target_modules)  # type: ignore[assignment]
         if isinstance(self.exclude_modules, list):
             self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
-        _require_int("d_z", self.d_z, self.d_z, "at least 1", lambda v: v >= 1)
+        if isinstance(self.d_z, bool) or not isinstance(self.d_z, int) or self.d_z < 1:
+            raise InputError(f"d_z must be a whole number of at least 1, got {self.d_z!r}.")
         _require_number("alpha", self.alpha, "in [0, 1)", lambda v: 0 <= v < 1)
         _require_number("beta", self.beta, "in (0, 1]", lambda v: 0 < v <= 1)
         _require_number("fluctuation", self.fluctuation, "0 or more", lambda v: v >= 0)
@@ -124,12 +126,8 @@ class NeuralTuningConfig(PeftConfig):
 
     def _check_layers(self) -> None:
         first = self.first_layer
-        valid_first = (
-            not isinstance(first, bool)
-            and (isinstance(first, int) and first >= 0)
-            or (isinstance(first, float) and 0 <= first < 1)
-        )
-        if not valid_first:
+        in_range = 0 <= first < 1 if isinstance(first, float) else isinstance(first, int) and first >= 0
+        if isinstance(first, bool) or not in_range:
             raise InputError(
                 f"first_layer must be a layer number (an int from 0) or a share of the depth (a float in [0, 1)), "
                 f"got {first!r}."
@@ -167,12 +165,7 @@ class NeuralTuningConfig(PeftConfig):
         return cls(**{**preset, **settings})
 
 
-def _require_int(name: str, value: Any, shown: Any, wanted: str, valid: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not valid(value):
-        raise InputError(f"{name} must be a whole number, {wanted}, got {shown!r}.")
-
-
-def _require_number(name: str, value: Any, wanted: str, valid: Any) -> None:
+def _require_number(name: str, value: Any, wanted: str, valid: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not valid(value):
         raise InputError(f"{name} must be {wanted}, got {value!r}.")
 

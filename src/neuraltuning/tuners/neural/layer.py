@@ -27,6 +27,8 @@ from neuraltuning.tuners.neural.tape import TAPE_KEYWORD, Tape
 # with one model at once. The slot lives while the attention module runs, so that nested calls can't meet it.
 _running = threading.local()
 
+NORM_EPSILON = 1e-6
+
 
 @dataclass
 class Plan:
@@ -93,7 +95,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         self.neural_tuning_down[adapter_name] = down
         self.neural_tuning_up[adapter_name] = up
         if config.norm_after_carry:
-            self.neural_tuning_norm[adapter_name] = nn.RMSNorm(config.d_z, eps=1e-6)
+            self.neural_tuning_norm[adapter_name] = nn.RMSNorm(config.d_z, eps=NORM_EPSILON)
         if config.dropout:
             self.neural_tuning_dropout[adapter_name] = nn.Dropout(config.dropout).train(self.training)
         hooks = (self._add_to_first, self._add_to_second, self._add_to_third)
@@ -137,7 +139,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         raise NotImplementedError(merge_refusal())
 
     def unmerge(self) -> None:
-        warnings.warn("Neural tuning adapters are never merged, so there is nothing to unmerge.")
+        warnings.warn("Neural tuning adapters are never merged, so there is nothing to unmerge.", stacklevel=2)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the attention module with the active adapters' additions to its projections (eq. 5)."""
@@ -158,6 +160,10 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         finally:
             _running.additions = outer
 
+    def _weight(self, kind: str, name: str) -> torch.Tensor:
+        # past the slow attribute access of modules, because decoding comes by here once a token
+        return self._modules[kind]._modules[name]._parameters["weight"]  # type: ignore[union-attr, return-value]
+
     def _run_network(
         self, name: str, plan: Plan, hidden: torch.Tensor, tape: Tape | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], str]:
@@ -174,8 +180,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
                 "the same gradient_checkpointing_kwargs to the training arguments."
             )
         config = plan.config
-        modules = self._modules  # attribute access on modules is slow, and decoding comes by once a token
-        weight = modules["neural_tuning_down"]._modules[name]._parameters["weight"]  # type: ignore[union-attr]
+        weight = self._weight("neural_tuning_down", name)
         shape = hidden.shape
         hidden = hidden.reshape(-1, shape[-1])
         if hidden.dtype != weight.dtype:
@@ -187,16 +192,15 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         else:
             vector = torch.mm(hidden, weight.t())
         if config.norm_after_carry:
-            norm = self.neural_tuning_norm[name]
-            vector = F.rms_norm(vector, (config.d_z,), norm.weight.to(vector.dtype), norm.eps)
+            scale = self._weight("neural_tuning_norm", name).to(vector.dtype)
+            vector = F.rms_norm(vector, (config.d_z,), scale, NORM_EPSILON)
         tape.rows.setdefault(key, vector)
         activated = self._activate(key, plan, vector, tape)
         if tape.record is not None:
             tape.record.add(name, plan.layer, activated, shape)
         if config.dropout:
             activated = self.neural_tuning_dropout[name](activated)
-        weight = modules["neural_tuning_up"]._modules[name]._parameters["weight"]  # type: ignore[union-attr]
-        return activated, weight.split_with_sizes(plan.widths), config.targets
+        return activated, self._weight("neural_tuning_up", name).split_with_sizes(plan.widths), config.targets
 
     def _activate(self, key: tuple[str, int], plan: Plan, vector: torch.Tensor, tape: Tape) -> torch.Tensor:
         """Eq. 3: Za of Zu."""

@@ -217,7 +217,7 @@ class NeuralTuningModel(BaseTuner):
                 )
         return remapped
 
-    def _unload_and_optionally_merge(self, merge: bool = True, **kwargs: Any) -> Any:
+    def _unload_and_optionally_merge(self, merge: bool = True, **kwargs: Any) -> Any:  # type: ignore[override]
         if merge:
             self._check_merge_allowed()
         for module in self.model.modules():

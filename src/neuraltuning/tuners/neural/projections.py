@@ -78,13 +78,14 @@ def find_projections(attention: nn.Module) -> list[Projection]:
             f"modules {', '.join(SEPARATE)}, or one of the fused layouts {', '.join(FUSED)}."
         )
     in_features, out_features = _features(module)
+    heads = int(attention.config.num_attention_heads)  # type: ignore[union-attr, arg-type]
     if fused == "qkv_proj":
-        query = attention.config.num_attention_heads * attention.head_dim  # type: ignore[union-attr, operator]
+        query = heads * int(attention.head_dim)  # type: ignore[arg-type]
         shared = (out_features - query) // 2
         return [Projection(fused, in_features, (("q", query), ("k", shared), ("v", shared)))]
     third = out_features // 3
-    heads = attention.config.num_attention_heads if fused == "query_key_value" else 0  # type: ignore[union-attr]
-    return [Projection(fused, in_features, (("q", third), ("k", third), ("v", third)), int(heads))]
+    interleaved = heads if fused == "query_key_value" else 0
+    return [Projection(fused, in_features, (("q", third), ("k", third), ("v", third)), interleaved)]
 
 
 def _features(module: nn.Module) -> tuple[int, int]:

@@ -176,7 +176,7 @@ def test_training_lowers_the_loss() -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.85 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_adapters_added_by_hand_to_each_layer_carry_independently() -> None:

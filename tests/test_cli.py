@@ -152,7 +152,7 @@ def test_unusable_input_is_one_sentence_and_exits_2(run: Run, model: Path, argum
 def test_missing_model_folder_exits_2(run: Run) -> None:
     for command in (["predict", "none", "--text", "a"], ["evaluate", "none"], ["report", "none"]):
         status, _, err = run(*command)
-        assert (status, err) == (2, "There is no model folder none; `neuraltuning tune` writes one.\n")
+        assert (status, err) == (2, "There is no folder none; `neuraltuning tune` writes one.\n")
 
 
 def test_interruption_exits_130_and_says_how_to_go_on(run: Run, model: Path) -> None:

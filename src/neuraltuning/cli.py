@@ -39,7 +39,10 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `neuraltuning tune` wrote.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `neuraltuning tune` wrote.")]
+ModelFolder = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Folder that `neuraltuning tune` wrote, or a model's own folder.")
+]
 
 
 def main() -> None:
@@ -97,7 +100,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json; the model's by default.")] = None,
 ) -> None:
     """Score a model on freely generated replies and write metrics.json."""
-    _check_model(model)
+    _check_folder(model)
     with _interruptible("Run the same command again to start over."):
         from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
 
@@ -122,7 +125,7 @@ def predict(
         raise InputError('Say what to do: --text "Please segment the cat.", or --requests FILE.jsonl.')
     if image is not None and images is not None:
         raise InputError("Give either --image or --images, not both.")
-    _check_model(model)
+    folder = _model_folder(model)
 
     with _interruptible("What was answered is kept: run the same command again to answer the rest."):
         from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
@@ -138,20 +141,20 @@ def predict(
 
         from neuraltuning.model import MultitaskModel
 
-        loaded = MultitaskModel.from_pretrained(model)
+        loaded = MultitaskModel.from_pretrained(folder)
         if many:
-            _predict_many(loaded, many, out, batch_size, model_stamp(model))
+            _predict_many(loaded, many, out, batch_size, model_stamp(folder))
         else:
-            _predict_one(loaded, one, out, model_stamp(model))
+            _predict_one(loaded, one, out, model_stamp(folder))
 
 
 @app.command()
-def report(model: ModelFolder) -> None:
+def report(run: RunFolder) -> None:
     """Write report.html: scores, curves and pictures of a run on one page."""
-    _check_model(model)
+    _check_folder(run)
     from neuraltuning.report.page import write_report
 
-    typer.echo(write_report(model))
+    typer.echo(write_report(run))
 
 
 @data_app.command("scenes")
@@ -206,10 +209,17 @@ def _predict_many(model: Model, requests: list[Request], out: Path, batch_size: 
         )
 
 
-def _check_model(folder: Path) -> None:
-    """Refuses what is plainly no model before torch is imported."""
+def _check_folder(folder: Path) -> None:
+    """Refuses what is plainly no run before torch is imported."""
     if not folder.is_dir():
-        raise InputError(f"There is no model folder {folder}; `neuraltuning tune` writes one.")
+        raise InputError(f"There is no folder {folder}; `neuraltuning tune` writes one.")
+
+
+def _model_folder(folder: Path) -> Path:
+    """The model's own folder: `folder` itself, or `model` in the folder of a run."""
+    _check_folder(folder)
+    in_run = folder / "model"
+    return in_run if in_run.is_dir() else folder
 
 
 @contextlib.contextmanager

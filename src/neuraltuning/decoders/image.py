@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neuraltuning.decoders.base import Decoder
-from neuraltuning.encoders.base import ImageFeatures
+from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.generation import prior as prior_part
 from neuraltuning.generation import tokenizer as tokenizer_part
@@ -34,17 +34,17 @@ class ImageDecoder(Decoder):
         self,
         *,
         state_size: int,
-        embedding_size: int,
+        encoder: ImageEncoder,
         hidden_size: int = 512,
         weight: float = 10.0,
-        prior: Path = prior_part.WEIGHTS,
-        tokenizer: Path = tokenizer_part.WEIGHTS,
+        prior: str | Path = prior_part.WEIGHTS,
+        tokenizer: str | Path = tokenizer_part.WEIGHTS,
     ) -> None:
         """Loads the pretrained parts, by default the shipped ones.
 
         Args:
             state_size: length of a token's state.
-            embedding_size: of the model's encoder.
+            encoder: the model's, whose embeddings are the targets; it isn't kept.
             hidden_size: of the map's hidden layer.
             weight: lambda_gen, factor of the loss.
             prior, tokenizer: weights files.
@@ -55,13 +55,18 @@ class ImageDecoder(Decoder):
         super().__init__()
         self.weight = weight
         # In a tuple the frozen parts aren't submodules: not saved with the map, not cast with the model.
-        self._parts = (prior_part.ImagePrior.load(prior), tokenizer_part.ImageTokenizer.load(tokenizer))
-        config = self._parts[0].config
-        if config.embedding_size != embedding_size:
+        self._parts = (prior_part.ImagePrior.load(Path(prior)), tokenizer_part.ImageTokenizer.load(Path(tokenizer)))
+        config, codes = self._parts[0].config, self._parts[1].config
+        if config.embedding_size != encoder.embedding_size:
             raise InputError(
                 f"The image prior {prior} draws from embeddings of {config.embedding_size} numbers by the encoder "
-                f"{config.encoder!r}, and this model's encoder gives {embedding_size}: choose that encoder, pretrain "
-                "a prior for yours (docs/image-generation.md), or leave the text-to-image task out."
+                f"{config.encoder!r}, and this model's encoder {encoder.name!r} gives {encoder.embedding_size}: choose "
+                "that one, pretrain a prior for yours (docs/image-generation.md), or leave text_to_image out."
+            )
+        if (config.codes, config.grid) != (codes.codes, codes.grid):
+            raise InputError(
+                f"The image prior {prior} writes {config.grid}x{config.grid} of {config.codes} codes and the tokenizer "
+                f"{tokenizer} reads {codes.grid}x{codes.grid} of {codes.codes}: name two that were trained together."
             )
         self.norm = nn.LayerNorm(state_size)
         self.linear = nn.Linear(state_size, config.components)
@@ -80,18 +85,25 @@ class ImageDecoder(Decoder):
         """None: the owner's embedding is the target."""
         return None
 
-    def loss(self, states: Tensor, features: ImageFeatures, targets: Tensor | None) -> dict[str, Tensor]:
+    def loss(
+        self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None
+    ) -> dict[str, Tensor]:
         """`gen_mse`: weighted mean-squared error to the owners' embeddings, within the prior's components.
 
         What lies outside of the components is left out: it is a constant that nothing can learn.
         """
         prior = self._prior(states.device)
-        wanted = prior.components(features.embedding.float())
+        wanted = prior.components(features.embedding[owners].float())
         error = (self.components(states) - wanted) * prior.component_std
         return {"gen_mse": self.weight * error.square().sum(1).mean() / prior.config.embedding_size}
 
     def decode(
-        self, states: Tensor, features: ImageFeatures | None, sizes: Sequence[tuple[int, int]], seeds: Sequence[int]
+        self,
+        states: Tensor,
+        features: ImageFeatures | None,
+        owners: Tensor | None,
+        sizes: Sequence[tuple[int, int]],
+        seeds: Sequence[int],
     ) -> list[Image.Image]:
         """Square RGB pictures of the tokenizer's size, whatever the `sizes`."""
         prior, tokenizer = self._prior(states.device), self._parts[1].to(states.device)
@@ -107,23 +119,6 @@ class ImageDecoder(Decoder):
         """(N, state_size) -> (N, components) float32, whitened principal components of the predicted embeddings."""
         normed = self.norm(states.to(self.linear.weight.dtype))
         return (self.linear(normed) + self.residual(normed)).float()
-
-    @torch.no_grad()
-    def fit(self, states: Tensor, embeddings: Tensor, ridge: float = 0.1) -> None:
-        """Sets the linear part to the ridge regression from states (N, state_size) to embeddings (N, E).
-
-        Args:
-            ridge: added to the states' covariance, in units of its mean diagonal.
-        """
-        normed = self.norm(states.to(self.linear.weight.dtype)).double()
-        wanted = self._prior(states.device).components(embeddings.float()).double()
-        mean_in, mean_out = normed.mean(0), wanted.mean(0)
-        centered = normed - mean_in
-        covariance = centered.T @ centered / len(normed)
-        covariance.diagonal().add_(ridge * covariance.diagonal().mean())
-        weight = torch.linalg.solve(covariance, centered.T @ (wanted - mean_out) / len(normed))
-        self.linear.weight.copy_(weight.T)
-        self.linear.bias.copy_(mean_out - mean_in @ weight)
 
     def _prior(self, device: torch.device) -> prior_part.ImagePrior:
         return self._parts[0].to(device)

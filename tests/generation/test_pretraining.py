@@ -87,7 +87,7 @@ def test_prior_learns_and_goes_on_where_it_was_interrupted(tmp_path: Path, monke
     for folder in ("whole", "parts"):
         torch.manual_seed(0)
         ImageTokenizer(pretrain_tokenizer.TokenizerConfig()).save(tmp_path / folder / "image_tokenizer.safetensors")
-    settings = {"encoder_name": "efficientnet-lite0", "steps": 8, "batch": 4, "scenes": 16, "seed": 0}
+    settings: dict[str, Any] = {"encoder_name": "efficientnet-lite0", "steps": 8, "batch": 4, "scenes": 16, "seed": 0}
     whole = pretrain_prior.pretrain(tmp_path / "whole", **settings)
     with monkeypatch.context() as patched:
         interrupt(pretrain_prior, patched)

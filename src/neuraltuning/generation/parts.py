@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from neuraltuning.errors import InputError
@@ -24,7 +24,7 @@ def save_part(part: nn.Module, config: Mapping[str, Any], path: Path, facts: Map
     """
     weights = {name: value.detach().cpu().half().contiguous() for name, value in part.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(weights))  # `save_file` would leave the file readable to its owner alone
     write_json(path.with_suffix(".json"), {"config": dict(config), **facts})
 
 

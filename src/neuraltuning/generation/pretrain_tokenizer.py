@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,13 +114,17 @@ def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: i
 
     optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=1e-4)
     judge_optimizer = torch.optim.AdamW(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
-    modules = {"tokenizer": tokenizer, "discriminator": discriminator}
-    optimizers = {"optimizer": optimizer, "judge_optimizer": judge_optimizer}
+    resumed: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "discriminator": discriminator,
+        "optimizer": optimizer,
+        "judge_optimizer": judge_optimizer,
+    }
     checkpoint = out / "image_tokenizer.checkpoint.pt"
     first, used = 0, torch.zeros(tokenizer.config.codes, dtype=torch.bool)
     if state := load_checkpoint(checkpoint):
         first, used = state["step"], state["used"]
-        for name, part in {**modules, **optimizers}.items():
+        for name, part in resumed.items():
             part.load_state_dict(state[name])
 
     total = steps + decoder_steps
@@ -177,7 +182,7 @@ def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: i
                 "vq": float(vq_loss.detach()),
             }
             progress.show(step + 1, **values, **scores(tokenizer, held_out[:100], encoder))
-            states = {name: part.state_dict() for name, part in {**modules, **optimizers}.items()}
+            states = {name: part.state_dict() for name, part in resumed.items()}
             save_checkpoint(checkpoint, step=step + 1, used=used, **states)
 
     result = scores(tokenizer.eval(), held_out, encoder)

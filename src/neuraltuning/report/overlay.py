@@ -125,7 +125,7 @@ def _draw_badge(picture: Image.Image, mask: NDArray[np.bool_], color: Color, lab
     if not mask.any():
         return
     x, y = _anchor(mask)
-    radius = max(6, round(min(picture.size) / 28))
+    radius = max(6, round(min(picture.size) / 20))
     draw = ImageDraw.Draw(picture)
     x = min(max(x, radius + 1), picture.width - radius - 2)
     y = min(max(y, radius + 1), picture.height - radius - 2)

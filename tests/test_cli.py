@@ -42,8 +42,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> N
 
 
 class FakeModel:
-    folders: list[Path]
-
     def reply_batch(self, queries: list[Query]) -> list[Reply]:
         return [self._reply(query) for query in queries]
 
@@ -62,8 +60,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from neuraltuning import MultitaskModel
 
     monkeypatch.setattr(MultitaskModel, "from_pretrained", lambda folder: FakeModel())
-    (tmp_path / "model").mkdir()
-    return tmp_path / "model"
+    (tmp_path / "tuned").mkdir()
+    return tmp_path / "tuned"
 
 
 @pytest.fixture
@@ -93,6 +91,24 @@ def test_predict_prints_the_reply_and_writes_the_rest(run: Run, model: Path, pic
     assert err == f"Wrote 2 masks and reply.json to {tmp_path / 'out'}.\n"
     assert (tmp_path / "out" / "mask-2.png").is_file()
     assert (tmp_path / "out" / "overlay.png").is_file()
+
+
+def test_predict_takes_a_run_for_the_model_in_it(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from neuraltuning import MultitaskModel
+
+    loaded: list[Path] = []
+
+    def load(folder: Path) -> FakeModel:
+        loaded.append(folder)
+        return FakeModel()
+
+    monkeypatch.setattr(MultitaskModel, "from_pretrained", load)
+    assert run("predict", model, "--text", "Draw.", "--out", tmp_path / "out")[0] == 0
+    (model / "model").mkdir()
+    assert run("predict", model, "--text", "Draw.", "--out", tmp_path / "out")[0] == 0
+    assert loaded == [model, model / "model"]
 
 
 def test_predict_draws_without_an_image(run: Run, model: Path, tmp_path: Path) -> None:
@@ -170,10 +186,11 @@ class FakeSettings(Settings):
 def fake_tuning(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[Any]:
     calls: list[Any] = []
 
-    def tune(settings: FakeSettings, output: Path, resume: bool) -> None:
+    def tune(settings: FakeSettings, output: Path, resume: bool) -> Path:
         calls.append((settings, output, resume))
         if error is not None:
             raise error
+        return output / "model"
 
     stand_in(monkeypatch, "neuraltuning.training.settings", RunSettings=FakeSettings)
     stand_in(monkeypatch, "neuraltuning.training.run", tune=tune)
@@ -183,7 +200,8 @@ def fake_tuning(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = N
 def test_tune_hands_over_the_configuration(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls = fake_tuning(monkeypatch)
     (tmp_path / "run.yaml").write_text("steps: 5")
-    assert run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out")[0] == 0
+    status, out, _ = run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out")
+    assert (status, out) == (0, f"{tmp_path / 'out' / 'model'}\n")
     assert run("tune", tmp_path / "run.yaml", "--output", tmp_path / "out", "--set", "steps=7", "--resume")[0] == 0
     assert calls == [
         (FakeSettings(steps=5), tmp_path / "out", False),

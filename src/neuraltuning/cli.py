@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -50,6 +51,8 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("neuraltuning").setLevel(logging.INFO)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:  # what libraries say to each other's authors
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         app()
     except NeuralTuningError as error:
@@ -87,7 +90,7 @@ def tune(
 
         from neuraltuning.training.run import tune as run_tuning
 
-        run_tuning(settings, output, resume)
+        typer.echo(run_tuning(settings, output, resume))
 
 
 @app.command()

@@ -20,6 +20,7 @@ SMALL = PriorConfig(
     heads=2,
     intermediate_size=48,
     prefix=2,
+    layout=3,
 )
 
 
@@ -62,7 +63,9 @@ def test_samples_follow_the_distribution_that_the_loss_scores(prior: ImagePrior)
     first = torch.arange(SMALL.codes)
     probe = codes[:1].expand(SMALL.codes, -1, -1).clone()
     probe[:, 0, 0] = first
-    states = prior.transformer(inputs_embeds=prior._prefix(components[:1], everything(1))).last_hidden_state[:, -1]
+    states = prior.transformer(inputs_embeds=prior._condition(components[:1], everything(1))[0]).last_hidden_state[
+        :, -1
+    ]
     expected = prior._head(states + prior.slot[0]).softmax(-1)[0]
     assert own < shuffled
     assert float((counts - expected).abs().sum()) < 0.25

@@ -23,6 +23,7 @@ from neuraltuning.generation.parts import load_part, save_part
 
 WEIGHTS = Path(__file__).parent / "weights" / "image_prior.safetensors"
 _BLOCK = 4
+_INIT = 0.25  # of embeddings, so that codes and condition start out equally loud
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class PriorConfig:
         grid: rows (and columns) of codes of a picture.
         hidden_size, layers, heads, intermediate_size: of the transformer.
         prefix: tokens that the condition becomes.
+        layout: numbers that the condition gives each step of its own, so that colours and places need no attention.
     """
 
     encoder: str
@@ -48,7 +50,8 @@ class PriorConfig:
     layers: int = 4
     heads: int = 4
     intermediate_size: int = 512
-    prefix: int = 4
+    prefix: int = 2
+    layout: int = 32
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ class ImagePrior(nn.Module):
         self.register_buffer("component_basis", torch.zeros(config.embedding_size, config.components))
         self.register_buffer("component_std", torch.ones(config.components))
         self.condition = nn.Linear(config.components, config.prefix * size)
+        self.layout = nn.Linear(config.components, self.steps * config.layout)
+        self.from_layout = nn.Linear(config.layout, size, bias=False)
         self.unconditional = nn.Parameter(torch.zeros(config.prefix * size))
-        self.position = nn.Parameter(0.02 * torch.randn(self.steps, size))
-        self.code_embedding = nn.Parameter(0.02 * torch.randn(_BLOCK, config.codes, size))
+        self.position = nn.Parameter(_INIT * torch.randn(self.steps, size))
+        self.code_embedding = nn.Parameter(_INIT * torch.randn(_BLOCK, config.codes, size))
         self.transformer = LlamaModel(
             LlamaConfig(
                 vocab_size=1,
@@ -103,7 +108,7 @@ class ImagePrior(nn.Module):
         self.head = nn.Sequential(
             nn.LayerNorm(size), nn.Linear(size, size), nn.GELU(), nn.Linear(size, size), nn.LayerNorm(size)
         )
-        self.slot = nn.Parameter(0.02 * torch.randn(_BLOCK, size))
+        self.slot = nn.Parameter(_INIT * torch.randn(_BLOCK, size))
         self.logits = nn.Linear(size, config.codes)
 
     def components(self, embedding: Tensor) -> Tensor:
@@ -120,7 +125,8 @@ class ImagePrior(nn.Module):
         """
         blocks = self._blocks(codes)
         embedded = self._embed(blocks)
-        inputs = torch.cat([self._prefix(components, keep), embedded[:, :-1].sum(2) + self.position[:-1]], dim=1)
+        prefix, layout = self._condition(components, keep)
+        inputs = torch.cat([prefix, embedded[:, :-1].sum(2) + layout[:, 1:]], dim=1)
         states = self.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state
         states = states[:, self.config.prefix - 1 :]
         earlier = F.pad(embedded.cumsum(2)[:, :, :-1], (0, 0, 1, 0))
@@ -144,9 +150,9 @@ class ImagePrior(nn.Module):
         noise = torch.stack([torch.rand(self.steps, _BLOCK, generator=_generator(s)) for s in seeds])
         noise = noise.to(components.device)
         keep = torch.ones(count, dtype=torch.bool, device=components.device)
-        inputs = self._prefix(components, keep)
         if guided:
-            inputs = torch.cat([inputs, self._prefix(components, ~keep)])
+            components, keep = torch.cat([components, components]), torch.cat([keep, ~keep])
+        inputs, layout = self._condition(components, keep)
         cache = DynamicCache()
         blocks = torch.zeros(count, self.steps, _BLOCK, dtype=torch.long, device=components.device)
         for step in range(self.steps):
@@ -161,8 +167,9 @@ class ImagePrior(nn.Module):
                 blocks[:, step, slot] = code
                 embedded = self.code_embedding[slot, code]
                 state = state + (torch.cat([embedded, embedded]) if guided else embedded)
-            following = self._embed(blocks[:, step]).sum(1) + self.position[step]
-            inputs = (torch.cat([following, following]) if guided else following).unsqueeze(1)
+            if step + 1 < self.steps:
+                drawn = self._embed(blocks[:, step]).sum(1)
+                inputs = (torch.cat([drawn, drawn]) if guided else drawn).unsqueeze(1) + layout[:, step + 1 : step + 2]
         return self._unblocks(blocks)
 
     def save(self, path: Path, **facts: object) -> None:
@@ -178,9 +185,16 @@ class ImagePrior(nn.Module):
         """
         return load_part(path, lambda config: cls(PriorConfig(**config)))
 
-    def _prefix(self, components: Tensor, keep: Tensor) -> Tensor:
+    def _condition(self, components: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, components) -> prefix (B, prefix, hidden_size) and what is added to each step (B, steps, hidden_size).
+
+        The first step's input is the prefix' last token.
+        """
         prefix = torch.where(keep[:, None], self.condition(components), self.unconditional)
-        return prefix.unflatten(1, (self.config.prefix, self.config.hidden_size))
+        prefix = prefix.unflatten(1, (self.config.prefix, self.config.hidden_size))
+        local = self.from_layout(self.layout(components).unflatten(1, (self.steps, self.config.layout)))
+        layout = self.position + local * keep[:, None, None]
+        return torch.cat([prefix[:, :-1], prefix[:, -1:] + layout[:, :1]], dim=1), layout
 
     def _embed(self, blocks: Tensor) -> Tensor:
         """(..., 4) codes -> (..., 4, hidden_size)."""
@@ -202,11 +216,11 @@ def shrunken(components: Tensor) -> Tensor:
     """Draws what a least-squares predictor of a random quality would give for whitened `components` (B, K).
 
     If a predictor explains the share rho of a component's variance, its prediction is Gaussian around rho times the
-    component with variance rho (1 - rho). rho differs by item and component; every fourth item stays exact.
+    component with variance rho (1 - rho). rho differs by item and component; every second item stays exact.
     """
     quality = 2.5 * torch.randn(len(components), 1) + 1.5 * torch.randn_like(components)
     rho = torch.sigmoid(quality + 1.0)
-    rho[::4] = 1.0
+    rho[::2] = 1.0
     return rho * components + (rho * (1 - rho)).sqrt() * torch.randn_like(components)
 
 

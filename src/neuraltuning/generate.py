@@ -57,7 +57,7 @@ def generate(
         max_new_tokens: the longest reply of each prompt.
     """
     input_ids, attention = _left_padded(model, prompts, row_images)
-    embeds = model.embed(input_ids, image_tokens, row_images)
+    embeds = model.embed(input_ids, image_tokens, row_images[row_images >= 0])
     positions = (attention.cumsum(1) - 1).clamp_min(0)
     token_names = {
         int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)
@@ -99,7 +99,7 @@ def generate(
         previous = current
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], 1)
         positions = positions[:, -1:] + 1
-        embeds = model.embed(chosen[:, None], None, row_images.new_full((len(rows),), -1))
+        embeds = model.embed(chosen[:, None])
     tokens = {
         name: TokenStates([r for r, _ in found], torch.cat([g for _, g in found]))
         for name, found in collected.items()

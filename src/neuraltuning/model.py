@@ -32,12 +32,13 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import Generated, generate
 from neuraltuning.llm import load_llm
 from neuraltuning.model_settings import ModelSettings
-from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch
+from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.projector import Projector
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
 from neuraltuning.reply import Reply, assemble_reply
 from neuraltuning.task_tokens import TaskTokens
+from neuraltuning.tasks.base import Example
 from neuraltuning.tuners import tuner_config
 
 if TYPE_CHECKING:
@@ -253,14 +254,13 @@ class MultitaskModel(nn.Module):
         cap = getattr(self.language_model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def embed(self, input_ids: Tensor, image_tokens: Tensor | None, row_images: Tensor) -> Tensor:
-        """Input vectors of (R, T) ids, `IMAGE_PLACE` filled row by row from image_tokens[row_images]: (R, T, D)."""
+    def embed(self, input_ids: Tensor, image_tokens: Tensor | None = None, image_order: Tensor | None = None) -> Tensor:
+        """Input vectors (R, T, D) of (R, T) ids, the `IMAGE_PLACE` ones filled with image_tokens[image_order]."""
         is_image = input_ids == IMAGE_PLACE
         embedding = self.language_model.get_input_embeddings()
         embeds = self.task_tokens.embed(embedding, input_ids.masked_fill(is_image, self.format.pad_id))
-        if image_tokens is not None and bool((row_images >= 0).any()):
-            rows = image_tokens[row_images[row_images >= 0]]
-            embeds = embeds.masked_scatter(is_image.unsqueeze(-1), rows.to(embeds.dtype))
+        if image_tokens is not None and image_order is not None and len(image_order):
+            embeds = embeds.masked_scatter(is_image.unsqueeze(-1), image_tokens[image_order].to(embeds.dtype))
         return embeds
 
     def run(self, embeds: Tensor, batch: Batch) -> Any:
@@ -274,7 +274,7 @@ class MultitaskModel(nn.Module):
         """The losses of a packed batch and their sum (journal paper, eq. 11)."""
         batch = batch.to(self.device)
         features = self.encoder(batch.pixel_values)
-        embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.row_images)
+        embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.image_order)
         output = self.run(embeds, batch)
         text, parts = self._text_loss(output.last_hidden_state, batch)
         decoded, more = self.decoder_losses(output.hidden_states, features, batch)
@@ -334,6 +334,38 @@ class MultitaskModel(nn.Module):
                 [q.max_new_tokens or MAX_NEW_TOKENS for q in queries],
             )
             return self._decode(queries, generated, features, row_images)
+
+    @torch.no_grad()
+    def teacher_forced(self, examples: Sequence[Example]) -> list[Reply]:
+        """What the decoders make of the task tokens of the *true* replies.
+
+        This is what the papers' released code scores; a reply that the model would not have written counts as written.
+        """
+        with self._evaluating():
+            batch = Packer(self, row_length=4096)([[e] for e in examples]).to(self.device)
+            features = self.encoder(batch.pixel_values)
+            embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.image_order)
+            hidden_states = self.run(embeds, batch).hidden_states
+            results: list[dict[str, list[Any]]] = [{} for _ in examples]
+            for token, found in batch.tokens.items():
+                name, decoder = self.decoder_of(token)
+                states = self.bridges[name](self.bridges[name].gather(hidden_states, found.rows, found.positions))
+                whose = [i for i, e in enumerate(examples) for _ in e.targets.get(token, ())]
+                images = [examples[i].image for i in whose]
+                seen = all(image is not None for image in images)
+                values = decoder.decode(
+                    states,
+                    features if seen else None,
+                    found.owners if seen else None,
+                    [_size(image) for image in images] if seen else [],
+                    [0] * len(whose),
+                )
+                for i, value in zip(whose, values, strict=True):
+                    results[i].setdefault(token, []).append(value)
+        return [
+            assemble_reply(e.reply, found, None if e.image is None else _size(e.image))
+            for e, found in zip(examples, results, strict=True)
+        ]
 
     def _check(self, queries: Sequence[Query]) -> None:
         limit = self.language_model.config.get_text_config().max_position_embeddings

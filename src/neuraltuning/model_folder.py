@@ -33,6 +33,7 @@ CONFIG = "config.json"
 ADAPTER = "adapter"
 HEADS = "heads.safetensors"
 TOKENIZER = "tokenizer"
+RUN_SUBFOLDER = "model"
 FORMAT_VERSION = 1
 
 
@@ -57,7 +58,7 @@ def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]
     Raises:
         InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     settings = read_settings(folder)
     adapter_files = [f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/adapter_model.safetensors"]
     for name in (HEADS, *adapter_files):
@@ -80,6 +81,13 @@ def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]
         ) from error
     _load_heads(model, heads, folder / HEADS)
     return model.eval()
+
+
+def find_model(folder: str | os.PathLike[str]) -> Path:
+    """The model's folder: `folder` itself, or `model` in it where `folder` is a run's."""
+    folder = Path(folder)
+    inside = folder / RUN_SUBFOLDER
+    return inside if not (folder / CONFIG).is_file() and (inside / CONFIG).is_file() else folder
 
 
 def read_settings(folder: Path) -> ModelSettings:

@@ -1,8 +1,9 @@
 """From examples to one batch: every image once, its examples packed behind it, blind to each other.
 
-An image's tokens cost more than a question about it, so the examples of one image share them: a row is
-`[bos, image tokens, example, example, ...]`, and a mask lets each example see the image tokens and itself alone.
-An example without an input image sees neither the image nor the others. Knows nothing of networks.
+An image's tokens cost more than a question about it, so the examples of one image share them: a group is
+`[bos, image tokens, example, example, ...]`, groups stand one after the other in rows of up to `row_length` positions,
+and a mask lets each example see its image's tokens and itself alone. So hardly any position is padding.
+Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ IMAGE_PLACE = -1
 """Stands in `input_ids` where an image token goes."""
 
 NO_LABEL = -100
-PREFIX_SEGMENT = 0
-PADDING_SEGMENT = -1
+NO_SEGMENT = -1
+"""The segment of padding, and the context of what has none."""
 
 
 @dataclass
@@ -51,11 +52,12 @@ class Batch:
 
     Attributes:
         pixel_values: (I, 3, S, S) float32.
-        row_images: (R,) int64, the image whose tokens open the row; -1 for a row without one.
+        image_order: (M,) int64, the images whose tokens fill the `IMAGE_PLACE` positions, in reading order.
         input_ids: (R, T) int64, `IMAGE_PLACE` where image tokens go.
-        position_ids: (R, T) int64; each example counts on from the image's tokens.
-        segment_ids: (R, T) int64: 0 for bos and image tokens, k for the k-th example, -1 for padding.
-        sees_image: (R, T) bool, whether the position may attend to segment 0.
+        position_ids: (R, T) int64; each example counts on from its image's tokens.
+        segment_ids: (R, T) int64: which example, or which bos with image tokens, a position belongs to; unique in a
+            row, `NO_SEGMENT` for padding.
+        context_ids: (R, T) int64, the segment that a position may attend to beside its own, or `NO_SEGMENT`.
         labels: (R, T) int64, the token to be predicted at each position, `NO_LABEL` outside replies.
         label_tasks: (R, T) int64, index into `task_names` of the task that a label belongs to.
         task_names: the tasks in this batch.
@@ -63,11 +65,11 @@ class Batch:
     """
 
     pixel_values: Tensor
-    row_images: Tensor
+    image_order: Tensor
     input_ids: Tensor
     position_ids: Tensor
     segment_ids: Tensor
-    sees_image: Tensor
+    context_ids: Tensor
     labels: Tensor
     label_tasks: Tensor
     task_names: tuple[str, ...]
@@ -84,60 +86,58 @@ class Batch:
 
     def attention_mask(self) -> Tensor:
         """(R, 1, T, T) bool, True where a position may attend."""
-        same = self.segment_ids[:, :, None] == self.segment_ids[:, None, :]
-        prefix = (self.segment_ids[:, None, :] == PREFIX_SEGMENT) & self.sees_image[:, :, None]
+        keys = self.segment_ids[:, None, :]
+        same = self.segment_ids[:, :, None] == keys
+        context = (self.context_ids[:, :, None] == keys) & (keys != NO_SEGMENT)
         steps = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
-        causal = steps[:, None] >= steps[None, :]
-        return ((same | prefix) & causal).unsqueeze(1)
+        return ((same | context) & (steps[:, None] >= steps[None, :])).unsqueeze(1)
 
 
 class Packer:
-    """Turns rows of examples into a `Batch`."""
+    """Turns lists of examples into a `Batch`."""
 
-    def __init__(self, model: MultitaskModel, max_length: int, *, text_only: bool = False) -> None:
+    def __init__(self, model: MultitaskModel, row_length: int, *, text_only: bool = False) -> None:
         """Keeps what it needs of a model.
 
         Args:
             model: encodes texts, images and targets.
-            max_length: positions of a row at most; examples that don't fit any more are left out and counted.
+            row_length: positions of a row at most; an example that finds no room is left out and counted.
             text_only: no example sees its image; the images still own the task tokens.
         """
         self.format = model.format
         self.encoder = model.encoder
         self.decoders = {d.token: d for d in model.decoders.values()}
-        self.max_length = max_length
+        self.row_length = row_length
         self.text_only = text_only
         self.left_out = 0
 
-    def __call__(self, rows: Sequence[Sequence[Example]]) -> Batch:
-        """Packs each of R lists of examples into one row; the examples with an image in a row must share it."""
-        images: list[Image.Image] = []
-        places: dict[int, int] = {}
-
-        def place(image: Image.Image) -> int:
-            if id(image) not in places:
-                places[id(image)] = len(images)
-                images.append(image)
-            return places[id(image)]
-
-        task_names = tuple(sorted({e.task for row in rows for e in row}))
+    def __call__(self, groups: Sequence[Sequence[Example]]) -> Batch:
+        """Packs groups of examples; the examples of a group that have an image share it."""
+        images = _Images()
+        task_names = tuple(sorted({e.task for group in groups for e in group}))
+        rows = [_Row()]
+        image_order: list[int] = []
         found: dict[str, list[tuple[int, int, int, Any]]] = {}
-        packed = []
-        row_images = []
-        for r, examples in enumerate(rows):
-            seen = [None if self.text_only else e.image for e in examples]
+        for group in groups:
+            parts = [self._encode(example) for example in group]
+            seen = [None if self.text_only else e.image for e in group]
             image = next((i for i in seen if i is not None), None)
-            row_images.append(-1 if image is None else place(image))
-            row = _Row(self._prefix(image is not None))
-            for example, seen_image in zip(examples, seen, strict=True):
-                prompt, reply = self.format.prompt_ids(example.prompt), self.format.reply_ids(example.reply)
-                if seen_image is None and self.format.bos_id is not None:
+            prefix = self._prefix() if image is not None else []
+            if len(rows[-1]) + len(prefix) + sum(len(p) + len(r) + 1 for p, r in parts) > self.row_length and rows[-1]:
+                rows.append(_Row())
+            row = rows[-1]
+            context = row.add_prefix(prefix)
+            if image is not None:
+                image_order.append(images.place(image))
+            for example, own_image, (prompt, reply) in zip(group, seen, parts, strict=True):
+                if own_image is None and self.format.bos_id is not None:
                     prompt = [self.format.bos_id, *prompt]
-                if len(row.ids) + len(prompt) + len(reply) > self.max_length:
+                if len(row) + len(prompt) + len(reply) > self.row_length:
                     self.left_out += 1
                     continue
-                start = len(row.ids) + len(prompt)
-                row.add(prompt, reply, seen_image is not None, task_names.index(example.task))
+                start = len(row) + len(prompt)
+                after = 0 if own_image is None else len(prefix)
+                row.add(prompt, reply, NO_SEGMENT if own_image is None else context, after, task_names.index(example.task))
                 for token, targets in example.targets.items():
                     token_id = self.format.tokenizer.convert_tokens_to_ids(token)
                     positions = [start + i for i, t in enumerate(reply) if t == token_id]
@@ -145,29 +145,29 @@ class Packer:
                         owner = self.decoders[token].target_image(example.image, target)
                         encoded = self.decoders[token].encode_target(target)
                         assert owner is not None
-                        found.setdefault(token, []).append((r, position, place(owner), encoded))
-            packed.append(row)
-        return self._batch(packed, row_images, images, task_names, found)
+                        entry = (len(rows) - 1, position, images.place(owner), encoded)
+                        found.setdefault(token, []).append(entry)
+        return self._batch(rows, image_order, images.images, task_names, found)
 
-    def _prefix(self, with_image: bool) -> list[int]:
-        if not with_image:
-            return []
-        rows, columns = self.encoder.grid
+    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
+        return self.format.prompt_ids(example.prompt), self.format.reply_ids(example.reply)
+
+    def _prefix(self) -> list[int]:
         bos = [] if self.format.bos_id is None else [self.format.bos_id]
-        return bos + [IMAGE_PLACE] * (rows * columns)
+        return bos + [IMAGE_PLACE] * (self.encoder.grid[0] * self.encoder.grid[1])
 
     def _batch(
         self,
         rows: list[_Row],
-        row_images: list[int],
+        image_order: list[int],
         images: list[Image.Image],
         task_names: tuple[str, ...],
         found: dict[str, list[tuple[int, int, int, Any]]],
     ) -> Batch:
-        length = max(len(row.ids) for row in rows)
+        length = max(map(len, rows))
 
-        def stack(name: str, fill: int | bool) -> Tensor:
-            return torch.tensor([(v := getattr(row, name)) + [fill] * (length - len(v)) for row in rows])
+        def stack(name: str, fill: int) -> Tensor:
+            return torch.tensor([getattr(row, name) + [fill] * (length - len(row)) for row in rows])
 
         tokens = {}
         for token, entries in found.items():
@@ -177,11 +177,11 @@ class Packer:
         size = self.encoder.image_size
         return Batch(
             pixel_values=self.encoder.preprocess(images) if images else torch.zeros(0, 3, size, size),
-            row_images=torch.tensor(row_images),
+            image_order=torch.tensor(image_order, dtype=torch.int64),
             input_ids=stack("ids", self.format.pad_id),
             position_ids=stack("positions", 0),
-            segment_ids=stack("segments", PADDING_SEGMENT),
-            sees_image=stack("sees_image", False),
+            segment_ids=stack("segments", NO_SEGMENT),
+            context_ids=stack("contexts", NO_SEGMENT),
             labels=stack("labels", NO_LABEL),
             label_tasks=stack("tasks", 0),
             task_names=task_names,
@@ -189,28 +189,52 @@ class Packer:
         )
 
 
+class _Images:
+    """The distinct images of a batch, in the order in which they were met."""
+
+    def __init__(self) -> None:
+        self.images: list[Image.Image] = []
+        self._places: dict[int, int] = {}
+
+    def place(self, image: Image.Image) -> int:
+        if id(image) not in self._places:
+            self._places[id(image)] = len(self.images)
+            self.images.append(image)
+        return self._places[id(image)]
+
+
 class _Row:
     """One row while it grows."""
 
-    def __init__(self, prefix: list[int]) -> None:
-        n = len(prefix)
-        self.prefix_length = n
-        self.ids = list(prefix)
-        self.positions = list(range(n))
-        self.segments = [PREFIX_SEGMENT] * n
-        self.sees_image = [True] * n
-        self.labels = [NO_LABEL] * n
-        self.tasks = [0] * n
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.segments: list[int] = []
+        self.contexts: list[int] = []
+        self.labels: list[int] = []
+        self.tasks: list[int] = []
         self.n_segments = 0
 
-    def add(self, prompt: list[int], reply: list[int], sees_image: bool, task: int) -> None:
-        self.n_segments += 1
-        n = len(prompt) + len(reply)
-        first = self.prefix_length if sees_image else 0
-        self.ids += prompt + reply
-        self.positions += range(first, first + n)
-        self.segments += [self.n_segments] * n
-        self.sees_image += [sees_image] * n
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add_prefix(self, prefix: list[int]) -> int:
+        """Adds bos and image places, and returns their segment."""
+        return self._segment(prefix, 0, NO_SEGMENT, [NO_LABEL] * len(prefix), 0)
+
+    def add(self, prompt: list[int], reply: list[int], context: int, first_position: int, task: int) -> None:
+        """Adds an example that sees the segment `context`."""
         # the last position of the prompt predicts the reply's first token, and so on; the reply's end predicts nothing
-        self.labels += [NO_LABEL] * (len(prompt) - 1) + reply + [NO_LABEL]
-        self.tasks += [task] * n
+        labels = [NO_LABEL] * (len(prompt) - 1) + reply + [NO_LABEL]
+        self._segment(prompt + reply, first_position, context, labels, task)
+
+    def _segment(self, ids: list[int], first_position: int, context: int, labels: list[int], task: int) -> int:
+        segment = self.n_segments
+        self.n_segments += 1
+        self.ids += ids
+        self.positions += range(first_position, first_position + len(ids))
+        self.segments += [segment] * len(ids)
+        self.contexts += [context] * len(ids)
+        self.labels += labels
+        self.tasks += [task] * len(ids)
+        return segment

@@ -78,11 +78,13 @@ class Task(ABC):
         name: "referring_segmentation".
         tokens: the task tokens that its replies may carry.
         max_new_tokens: the longest reply to generate.
+        success: which of the metric's per-item values makes an item a success in the report, and from what value on.
     """
 
     name: ClassVar[str]
     tokens: ClassVar[tuple[str, ...]] = ()
     max_new_tokens: ClassVar[int] = 64
+    success: ClassVar[tuple[str, float]]
 
     @abstractmethod
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:

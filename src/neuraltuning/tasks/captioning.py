@@ -23,6 +23,7 @@ class Captioning(Task):
     """`Describe the image.` -> one to three sentences (journal paper, table 3)."""
 
     name: ClassVar[str] = "captioning"
+    success: ClassVar[tuple[str, float]] = ("object_f1", 0.8)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """One example: any of the captions is to be learnt, all of them are accepted."""

@@ -18,6 +18,7 @@ class ReasoningSegmentation(Task):
 
     name: ClassVar[str] = "reasoning_segmentation"
     tokens: ClassVar[tuple[str, ...]] = (OBJECT_TAG,)
+    success: ClassVar[tuple[str, float]] = ("iou", 0.5)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """One example a question; the wordings are the data set's, so `held_out_wordings` changes nothing here."""

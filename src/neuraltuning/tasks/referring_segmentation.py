@@ -35,6 +35,7 @@ class ReferringSegmentation(Task):
 
     name: ClassVar[str] = "referring_segmentation"
     tokens: ClassVar[tuple[str, ...]] = (OBJECT_TAG,)
+    success: ClassVar[tuple[str, float]] = ("iou", 0.5)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """One example an object that has a phrase, some of them asking for further objects too."""

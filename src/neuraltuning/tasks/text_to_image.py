@@ -23,6 +23,7 @@ class TextToImage(Task):
     name: ClassVar[str] = "text_to_image"
     tokens: ClassVar[tuple[str, ...]] = (IMAGE_TOKEN,)
     max_new_tokens: ClassVar[int] = 16
+    success: ClassVar[tuple[str, float]] = ("among_16", 1.0)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """One example, from any of the captions."""

@@ -16,6 +16,7 @@ class VisualQuestionAnswering(Task):
 
     name: ClassVar[str] = "visual_question_answering"
     max_new_tokens: ClassVar[int] = 16
+    success: ClassVar[tuple[str, float]] = ("accuracy", 1.0)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
         """One example a question; the wordings are the data set's, so `held_out_wordings` changes nothing here."""

@@ -21,6 +21,7 @@ from neuraltuning.data.source import category_names, open_split
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
 from neuraltuning.model import MultitaskModel
+from neuraltuning.model_folder import RUN_SUBFOLDER
 from neuraltuning.tasks import Example
 from neuraltuning.training.mixture import Mixture
 from neuraltuning.training.settings import RunSettings, StageSettings
@@ -29,7 +30,6 @@ from neuraltuning.training.trainer import StageTrainer
 
 CONFIGURATION = "configuration.yaml"
 LOG = "training_log.jsonl"
-MODEL = "model"
 STAGES = "stages"
 PREPARE_ROWS = 64
 """Lists of examples that a stage may fit its statistics on before its first step."""
@@ -54,8 +54,8 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
     model = MultitaskModel.build(settings.model, settings.seed)
     for number, (stage, stage_settings) in enumerate(_stages(settings, model)):
         _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number, resume=resume)
-    model.save_pretrained(output / MODEL)
-    return output / MODEL
+    model.save_pretrained(output / RUN_SUBFOLDER)
+    return output / RUN_SUBFOLDER
 
 
 def _open_run(settings: RunSettings, output: Path, resume: bool) -> None:
@@ -79,8 +79,8 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
             raise InputError("alignment needs a data set whose class names are known; leave the stage out (alignment: null).")
         stages.append((Alignment(model, names), settings.alignment))
     if settings.warmup is not None and settings.warmup.steps:
-        stages.append((Warmup(model, settings.data.max_length), settings.warmup))
-    stages.append((Tuning(model, settings.data.max_length), settings.tuning))
+        stages.append((Warmup(model, settings.data.row_length), settings.warmup))
+    stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     return stages
 
 

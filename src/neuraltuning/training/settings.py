@@ -13,7 +13,7 @@ class DataSettings(Settings):
 
     source: str = Field("scenes", description="scenes, made on the fly, or a folder that `data scenes` wrote")
     seed: int = Field(0, ge=0, description="of the scenes")
-    max_length: int = Field(1024, ge=64, description="positions of a packed row at most")
+    row_length: int = Field(1024, ge=64, description="positions of a packed row at most")
 
 
 class StageSettings(Settings):
@@ -36,8 +36,11 @@ class StageSettings(Settings):
 class EvaluationSettings(Settings):
     """What is scored after tuning."""
 
-    splits: tuple[str, ...] = Field(("test", "test_wordings", "test_classes"), min_length=1)
-    samples: int = Field(100, ge=1, description="samples of each split")
+    samples: dict[str, int] = Field(
+        default_factory=lambda: {"test": 100, "test_wordings": 100, "test_classes": 100},
+        min_length=1,
+        description="split -> samples of it that are scored",
+    )
     examples_per_sample: dict[str, int] = Field(
         default_factory=dict, description="task -> examples of a sample at most; 1 where not named"
     )

@@ -62,9 +62,9 @@ class Tuning(Stage):
 
     name = "tuning"
 
-    def __init__(self, model: MultitaskModel, max_length: int) -> None:
+    def __init__(self, model: MultitaskModel, row_length: int) -> None:
         super().__init__(model)
-        self.packer = Packer(model, max_length)
+        self.packer = Packer(model, row_length)
 
     def collate(self, rows: Sequence[list[Example]]) -> Batch:
         return self.packer(rows)
@@ -156,9 +156,9 @@ class Warmup(Stage):
 
     name = "warmup"
 
-    def __init__(self, model: MultitaskModel, max_length: int) -> None:
+    def __init__(self, model: MultitaskModel, row_length: int) -> None:
         super().__init__(model)
-        self.packer = Packer(model, max_length, text_only=True)
+        self.packer = Packer(model, row_length, text_only=True)
 
     def collate(self, rows: Sequence[list[Example]]) -> Batch:
         return self.packer([[cut for example in row for cut in mentions(example)] for row in rows])
@@ -181,7 +181,7 @@ class Warmup(Stage):
     def _hidden_states(self, batch: Batch) -> Sequence[Tensor]:
         """The frozen LLM's states, as far up as the bridges read."""
         model = self.model
-        embeds = model.embed(batch.input_ids, None, batch.row_images)
+        embeds = model.embed(batch.input_ids)
         deepest = max(layer for bridge in model.bridges.values() for _, layer in bridge.sources)
         with model.llm.disable_adapter(), lowest_layers(model.language_model.get_decoder(), deepest):
             return model.run(embeds, batch).hidden_states

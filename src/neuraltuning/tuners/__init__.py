@@ -1,6 +1,6 @@
 """Tuning methods for frozen LLMs, as methods of peft. Importing this package registers ours with peft."""
 
-from neuraltuning.tuners.by_name import count_parameters, tuner_config
+from neuraltuning.tuners.by_name import METHODS, count_parameters, tuner_config
 from neuraltuning.tuners.neural import (
     ActivationRecord,
     NeuralTuningConfig,
@@ -10,6 +10,7 @@ from neuraltuning.tuners.neural import (
 )
 
 __all__ = [
+    "METHODS",
     "ActivationRecord",
     "NeuralTuningConfig",
     "NeuralTuningLayer",

@@ -1,0 +1,1 @@
+"""Looking into models and methods: cost, activations, attention, comparisons."""

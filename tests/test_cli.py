@@ -107,6 +107,7 @@ def test_predict_takes_a_run_for_the_model_in_it(
     monkeypatch.setattr(MultitaskModel, "from_pretrained", load)
     assert run("predict", model, "--text", "Draw.", "--out", tmp_path / "out")[0] == 0
     (model / "model").mkdir()
+    (model / "model" / "config.json").touch()
     assert run("predict", model, "--text", "Draw.", "--out", tmp_path / "out")[0] == 0
     assert loaded == [model, model / "model"]
 
@@ -177,6 +178,31 @@ def test_interruption_exits_130_and_says_how_to_go_on(run: Run, model: Path) -> 
         130,
         "Interrupted. What was answered is kept: run the same command again to answer the rest.\n",
     )
+
+
+def test_evaluate_and_report_print_what_they_wrote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
+
+    def evaluate(folder: Path, splits: list[str] | None, limit: int | None, output: Path) -> Path:
+        calls.append((folder, splits, limit, output))
+        return output / "metrics.json"
+
+    stand_in(monkeypatch, "neuraltuning.evaluation.evaluator", evaluate=evaluate)
+    stand_in(monkeypatch, "neuraltuning.report.page", write_report=lambda folder: folder / "report.html")
+    assert run("evaluate", tmp_path)[:2] == (0, f"{tmp_path / 'metrics.json'}\n")
+    other = tmp_path / "other"
+    assert run("evaluate", tmp_path, "--split", "a", "--split", "b", "--limit", 3, "--output", other)[0] == 0
+    assert calls == [(tmp_path, None, None, tmp_path), (tmp_path, ["a", "b"], 3, other)]
+    assert run("report", tmp_path)[:2] == (0, f"{tmp_path / 'report.html'}\n")
+
+
+def test_data_scenes_writes_a_split(run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("data", "scenes", tmp_path / "scenes", "--split", "test", "--size", 2)
+    assert (status, out) == (0, f"{tmp_path / 'scenes'}\n")
+    assert len(list((tmp_path / "scenes" / "images").iterdir())) == 2
+    status, _, err = run("data", "scenes", tmp_path / "scenes", "--split", "tset")
+    assert status == 2
+    assert "no split 'tset'" in err
 
 
 class FakeSettings(Settings):

@@ -95,19 +95,20 @@ def tune(
 
 @app.command()
 def evaluate(
-    model: ModelFolder,
+    run: RunFolder,
     split: Annotated[
-        list[str] | None, typer.Option(help="Split to score; give it once for each. All test splits by default.")
+        list[str] | None,
+        typer.Option(help="Split to score; give it once for each. By default those of the run's configuration."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score only so many samples of a split.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json; the model's by default.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json; the run's by default.")] = None,
 ) -> None:
-    """Score a model on freely generated replies and write metrics.json."""
-    _check_folder(model)
+    """Score a run's model on freely generated replies and write metrics.json."""
+    _check_folder(run)
     with _interruptible("Run the same command again to start over."):
         from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
 
-        run_evaluation(model, split, limit, output or model)
+        typer.echo(run_evaluation(run, split, limit, output or run))
 
 
 @app.command()
@@ -128,7 +129,7 @@ def predict(
         raise InputError('Say what to do: --text "Please segment the cat.", or --requests FILE.jsonl.')
     if image is not None and images is not None:
         raise InputError("Give either --image or --images, not both.")
-    folder = _model_folder(model)
+    _check_folder(model)
 
     with _interruptible("What was answered is kept: run the same command again to answer the rest."):
         from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
@@ -143,7 +144,9 @@ def predict(
             one = make_request(fields, "--text")
 
         from neuraltuning.model import MultitaskModel
+        from neuraltuning.model_folder import find_model
 
+        folder = find_model(model)
         loaded = MultitaskModel.from_pretrained(folder)
         if many:
             _predict_many(loaded, many, out, batch_size, model_stamp(folder))
@@ -216,13 +219,6 @@ def _check_folder(folder: Path) -> None:
     """Refuses what is plainly no run before torch is imported."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; `neuraltuning tune` writes one.")
-
-
-def _model_folder(folder: Path) -> Path:
-    """The model's own folder: `folder` itself, or `model` in the folder of a run."""
-    _check_folder(folder)
-    in_run = folder / "model"
-    return in_run if in_run.is_dir() else folder
 
 
 @contextlib.contextmanager

@@ -179,3 +179,18 @@ def test_the_metric_embeds_pictures_in_batches_and_travels_between_processes() -
         metric.merge(GenerationMetric(FeatureExtractor("other", mean_color)))
     with pytest.raises(InputError, match="scene-x"):
         metric.update(Example("t", "scene-x", None, "", ""), Reply(""))
+
+
+def test_a_network_with_a_classifier_gives_the_inception_score() -> None:
+    def with_logits(images: Sequence[Image.Image]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        colors, _ = mean_color(images)
+        return colors, colors / 20.0
+
+    metric = GenerationMetric(FeatureExtractor("colors", with_logits))
+    for i in range(20):
+        asked = drawing(i)
+        metric.update(asked, Reply("<GEN>", images=(asked.targets["<GEN>"][0],)))
+    result = metric.compute()
+    logits = np.concatenate([with_logits([drawing(i).targets["<GEN>"][0]])[1] for i in range(20)])
+    assert (result["is_colors"], result["is_colors_std"]) == pytest.approx(inception_score(logits))
+    assert 1.0 < result["is_colors"] < 3.0

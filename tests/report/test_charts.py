@@ -63,6 +63,13 @@ def test_a_stage_that_begins_again_goes_on_and_a_resumed_one_does_not_jump() -> 
     curves, stages = read_curves([*log, {"stage": "b", "step": 7, "loss": float("nan")}, {"note": 1}])
     assert list(curves["loss"].points) == [(10.0, 1.0), (15.0, 0.5)]
     assert stages == [("a", 0.0), ("b", 10.0)]
+    repeated = [{"stage": "a", "step": s, "loss": y} for s, y in ((1, 3.0), (2, 2.0), (3, 1.0), (2, 2.5), (3, 1.5))]
+    resumed, _ = read_curves([*repeated, {"stage": "a", "step": 3, "validation": {"loss": 1.2}}])
+    assert list(resumed["loss"].points) == [(1.0, 3.0), (2.0, 2.5), (3.0, 1.5)] and resumed["loss"].marks == [
+        (3.0, 1.2)
+    ]
+    prefixed, _ = read_curves([{"step": 1, "loss/mask": 1.0}, {"step": 1, "validation": {"mask": 0.5}}])
+    assert prefixed["loss/mask"].marks == [(1.0, 0.5)]
     counting_on, _ = read_curves([{"stage": "a", "step": 10, "loss": 1.0}, {"stage": "b", "step": 11, "loss": 0.5}])
     assert list(counting_on["loss"].points) == [(10.0, 1.0), (11.0, 0.5)]
     assert curve_title("loss/text/captioning") == "Loss: text, captioning"
@@ -78,6 +85,8 @@ def test_a_stage_that_begins_again_goes_on_and_a_resumed_one_does_not_jump() -> 
         ("A horse, a red car <OBJ>", "", "a red car"),
         ("It takes a family to the shop and the van <OBJ>", "", "the van"),
         ("That is my old hat <OBJ>", "old hat", "old hat"),
+        ("You need the umbrella <OBJ>", "You need the umbrella", "the umbrella"),
+        ("It is the cat and the dog <OBJ>", "the cat and the dog", "the cat and the dog"),
         ("dogs <OBJ>", "", "dogs"),
         ("<OBJ>", "", ""),
         ("The cat <OBJ-3>", "", "The cat"),

@@ -135,6 +135,7 @@ def test_curves_go_on_from_stage_to_stage(run_dir: Path) -> None:
 def test_how_it_was_run(run_dir: Path) -> None:
     _, page = report(run_dir)
     words = page.words
+    assert "SmolLM2-135M \u00b7 5.2 M of 140 M parameters trained" in words
     assert "Time 2 min 5 s" in words and "tuner.alpha 0.9" in words and "SmolLM2-135M" in words
     assert duration(3.21) == "3.2\u202fs" and duration(7500) == "2\u202fh 5\u202fmin"
 

@@ -26,8 +26,8 @@ LONGEST_TEXT = 1500
 
 _TASK_TOKEN = re.compile(r"<[A-Z]{2,12}(?:-\d+)?>")
 _OBJECT_TOKEN = re.compile(r"<(?:OBJ|LCL)(?:-\d+)?>")
-# What names an object where the reply's masks don't say: from the first article after an "and" or a comma on.
-_NAME = re.compile(r"(?:\b(?:the|an?|its|this|that|these|those|both|my|your)\s[^,.;:?!<>]*|\b\w+)\s*$", re.IGNORECASE)
+_NAME = re.compile(r"\b(?:the|an?|its|this|that|these|those|both|my|your)\s[^,.;:?!<>]*$", re.IGNORECASE)
+_LAST_WORD = re.compile(r"\b\w+\s*$")
 _AND = re.compile(r"\b(?:and|or)\s", re.IGNORECASE)
 
 
@@ -200,13 +200,15 @@ def _absent(text: str) -> Html:
 
 
 def _name_at_end(before: str, phrase: str) -> str:
-    """The end of `before` that names the object: the given phrase if it stands there, else what looks like a name."""
+    """The end of `before` that names the object: from the first article on, within the given phrase if it stands there,
+    else behind the last "and"; the whole phrase, or the last word, where there is no article."""
     stripped = before.rstrip()
     if phrase and stripped.casefold().endswith(phrase.casefold()):
-        return before[len(stripped) - len(phrase) :]
-    start = max((joint.end() for joint in _AND.finditer(before)), default=0)
-    found = _NAME.search(before, start)
-    return found.group() if found else ""
+        start, whole = len(stripped) - len(phrase), True
+    else:
+        start, whole = max((joint.end() for joint in _AND.finditer(before)), default=0), False
+    found = _NAME.search(before, start) or (None if whole else _LAST_WORD.search(before, start))
+    return found.group() if found else before[start:] if whole else ""
 
 
 def _css(index: int) -> str:

@@ -40,7 +40,7 @@ class MetricName:
         return f"{low}\u2009\u2013\u2009{high}"
 
 
-HEADLINES = ("oiou", "accuracy", "object_f1", "among_16", "prec@0.5", "cider", "giou", "mae")
+HEADLINES = ("oiou", "accuracy", "object_f1", "among_16", "prec@0.5", "max_f_beta", "cider", "giou", "mae")
 """The score that stands for a task: the first of these that the task has."""
 
 _NAMES = {
@@ -89,7 +89,17 @@ _NAMES = {
     ),
     "among_16_chance": MetricName("guessing among 16"),
     "drawn": MetricName("pictures drawn", "Share of replies that came with a picture.", yes_or_no=True),
+    "box_miou": MetricName("box mIoU", "Mean IoU of the boxes."),
     "mae": MetricName("mean absolute error", percent=False),
+    "pearson": MetricName("Pearson's r", percent=False),
+    "acc7": MetricName("Acc-7", "Share of labels that are right after rounding to -3 ... 3."),
+    "acc2_has0": MetricName("Acc-2 (has0)", "Not negative against negative, all items."),
+    "acc2_non0": MetricName("Acc-2 (non0)", "Positive against the rest, items whose true label is 0 left out."),
+    "f1_has0": MetricName("F1 (has0)", "Weighted F1: not negative against negative, all items."),
+    "f1_non0": MetricName("F1 (non0)", "Weighted F1: positive against the rest, true zeros left out."),
+    "max_f_beta": MetricName("max F-beta", "The best F (beta\u00b2 = 0.3) over thresholds of a soft mask."),
+    "pixel_accuracy": MetricName("pixel accuracy"),
+    "ciou": MetricName("cIoU", "Sum of intersections / sum of unions at threshold 0.5."),
     "iou": MetricName("IoU"),
     "n": MetricName("items", percent=False),
     "n_masks": MetricName("masks", percent=False),

@@ -171,11 +171,20 @@ def _how_it_was_run(details: Mapping[str, Any]) -> Html:
 
 
 def _model_line(details: Mapping[str, Any]) -> str:
-    model = details.get("model")
-    if not isinstance(model, Mapping):
-        return str(model) if model else ""
-    names = [str(model[key]) for key in ("llm", "encoder", "tuner") if isinstance(model.get(key), str)]
-    return " \u00b7 ".join(names)
+    """The model in a line: its LLM, encoder and tuner, and how much of it was trained."""
+    model, config = details.get("model"), details.get("config")
+    found = dict(model) if isinstance(model, Mapping) else {}
+    configured = config.get("model") if isinstance(config, Mapping) else None
+    for key, value in configured.items() if isinstance(configured, Mapping) else ():
+        found.setdefault(key, value.get("method") if isinstance(value, Mapping) else value)
+    parts = [
+        str(found[key]).replace("_", " ") for key in ("llm", "encoder", "tuner") if isinstance(found.get(key), str)
+    ]
+    trained, frozen = number(found.get("trainable_parameters")), number(found.get("frozen_parameters"))
+    if trained is not None:
+        whole = "" if frozen is None else f" of {(trained + frozen) / 1e6:,.0f}\u202fM"
+        parts.append(f"{trained / 1e6:,.1f}\u202fM{whole} parameters trained")
+    return " \u00b7 ".join(parts)
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

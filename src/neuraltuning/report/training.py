@@ -49,9 +49,10 @@ def read_curves(log: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Curve], lis
         last = max(last, step + offset)
         for key, value in record.items():
             if key not in _NO_CURVES and (plotted := number(value)) is not None:
-                points.setdefault(key, []).append((step + offset, plotted))
+                _append(points.setdefault(key, []), step + offset, plotted)
         for key, value in _flat(record.get("validation")):
-            marks.setdefault(key, []).append((step + offset, value))
+            # Validation names a loss as training does, but for the prefix.
+            _append(marks.setdefault(f"loss/{key}" if f"loss/{key}" in points else key, []), step + offset, value)
     keys = dict.fromkeys([*points, *marks])
     return {key: Curve(points.get(key, ()), marks.get(key, ())) for key in keys}, stages
 
@@ -62,6 +63,13 @@ def curve_title(key: str) -> str:
     if first != "loss" and rest:
         return f"{title(first)}: {', '.join(metric_name(part).label for part in rest)}"
     return title(first) + (f": {', '.join(part.replace('_', ' ') for part in rest)}" if rest else "")
+
+
+def _append(points: list[tuple[float, float]], step: float, value: float) -> None:
+    """Adds a point; those at or after its step are from before training was resumed, and go."""
+    while points and points[-1][0] >= step:
+        points.pop()
+    points.append((step, value))
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, float]]:

@@ -107,6 +107,8 @@ def test_merging_processes_gives_the_scores_of_one() -> None:
     assert merged.keys() == whole.keys()
     for name, value in whole.items():
         assert merged[name] == pytest.approx(value, abs=1e-12), name
+    each = first.per_item()
+    assert each.keys() == {str(i) for i in range(12)} and each["1"] == {"meteor": 0.0, "cider": 0.0}
 
 
 @needs_java
@@ -141,7 +143,7 @@ def test_what_is_missing_is_said_and_no_number_given(lacking: str, monkeypatch: 
         assert result[name] is None and result[f"{name}_ci95"] is None
         assert lacking in result["missing"][name].casefold()
     assert result["object_f1"] == pytest.approx(2 / 3)
-    assert metric.per_item() == [{}]
+    assert metric.per_item() == {"a": {}}
 
 
 def test_a_failing_meteor_leaves_only_its_own_score_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,7 @@ class CaptionMetric:
         self.category_names = None if category_names is None else frozenset(category_names)
         self._names = None if self.category_names is None else ObjectNames(self.category_names)
         self._captions = CaptionScores()
+        self._ids: list[str] = []
         self._objects: list[tuple[str, frozenset[str]]] = []
 
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
@@ -123,6 +124,7 @@ class CaptionMetric:
             self._captions.add(reply.text, example.references or (example.reply,))
         except InputError as error:
             raise InputError(f"{example.id}: {error}") from error
+        self._ids.append(example.id)
         if example.sample is None:
             return {}
         true = frozenset(instance.category for instance in example.sample.objects)
@@ -136,6 +138,7 @@ class CaptionMetric:
 
     def merge(self, other: CaptionMetric) -> None:
         self._captions.merge(other._captions)
+        self._ids.extend(other._ids)
         self._objects.extend(other._objects)
 
     def compute(self) -> dict[str, Any]:
@@ -150,9 +153,10 @@ class CaptionMetric:
             result["missing"] = {**result.get("missing", {}), "object_f1": reason}
         return result
 
-    def per_item(self) -> list[dict[str, float]]:
-        """The COCO scores of each caption alone, in the order of `update`."""
-        return self._captions.per_item()
+    def per_item(self) -> dict[str, dict[str, float]]:
+        """id -> METEOR and CIDEr-D of each caption alone, where the COCO tools are there (BLEU of one is noise)."""
+        each = zip(self._ids, self._captions.per_item(), strict=True)
+        return {id: {name: item[name] for name in ("meteor", "cider") if name in item} for id, item in each}
 
 
 def _analyse(texts: Sequence[tuple[str, tuple[str, ...]]]) -> _Analysis:

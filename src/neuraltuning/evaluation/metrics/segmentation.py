@@ -118,7 +118,7 @@ class SegmentationMetric:
         self._by_kind: dict[str, SegmentationScores] = {}
 
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
-        """Takes in one reply; `iou` is the mean over its masks, `masks` and `targets` how many there are."""
+        """Takes in one reply; returns the mean `iou` over its masks, missing and surplus ones counted 0."""
         targets = example.targets.get(self.token, ())
         try:
             values = self._all.add(reply.masks, targets)
@@ -126,7 +126,7 @@ class SegmentationMetric:
             raise InputError(f"{example.id}: {error}") from error
         if example.kind:
             self._by_kind.setdefault(example.kind, SegmentationScores()).add(reply.masks, targets)
-        return {**values, "masks": float(len(reply.masks)), "targets": float(len(targets))}
+        return {"iou": values["iou"]}
 
     def merge(self, other: SegmentationMetric) -> None:
         self._all.merge(other._all)

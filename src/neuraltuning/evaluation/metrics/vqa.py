@@ -92,11 +92,11 @@ class VQAMetric:
         self._by_kind: dict[str, VQAScores] = {}
 
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
-        """Takes in one reply; returns both accuracies of it."""
+        """Takes in one reply; returns its `accuracy` (official variant)."""
         answers = example.references or (example.reply,)
         if example.kind:
             self._by_kind.setdefault(example.kind, VQAScores()).add(reply.text, answers)
-        return self._all.add(reply.text, answers)
+        return {"accuracy": self._all.add(reply.text, answers)["accuracy"]}
 
     def merge(self, other: VQAMetric) -> None:
         self._all.merge(other._all)

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from neuraltuning.errors import InputError
 from neuraltuning.tasks.base import Example
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 IMAGE_PLACE = -1
 """Stands in `input_ids` where an image token goes."""
+
+SHORT_TEXT = 32
+"""Positions that a row must have beside an image's."""
 
 NO_LABEL = -100
 NO_SEGMENT = -1
@@ -51,7 +55,7 @@ class Batch:
     """R packed rows of T positions over I images.
 
     Attributes:
-        pixel_values: (I, 3, S, S) float32.
+        pixel_values: (I, 3, S, S) float32; a blank one where no example has an image.
         image_order: (M,) int64, the images whose tokens fill the `IMAGE_PLACE` positions, in reading order.
         input_ids: (R, T) int64, `IMAGE_PLACE` where image tokens go.
         position_ids: (R, T) int64; each example counts on from its image's tokens.
@@ -103,9 +107,17 @@ class Packer:
             model: encodes texts, images and targets.
             row_length: positions of a row at most; an example that finds no room is left out and counted.
             text_only: no example sees its image; the images still own the task tokens.
+
+        Raises:
+            InputError: a row has no room for an image and a short text.
         """
         self.format = model.format
         self.encoder = model.encoder
+        least = len(self._prefix()) + SHORT_TEXT
+        if row_length < least:
+            raise InputError(
+                f"data.row_length is {row_length}, but the tokens of an image and a short text take {least}; raise it."
+            )
         self.decoders = {d.token: d for d in model.decoders.values()}
         self.row_length = row_length
         self.text_only = text_only
@@ -137,7 +149,9 @@ class Packer:
                     continue
                 start = len(row) + len(prompt)
                 after = 0 if own_image is None else len(prefix)
-                row.add(prompt, reply, NO_SEGMENT if own_image is None else context, after, task_names.index(example.task))
+                row.add(
+                    prompt, reply, NO_SEGMENT if own_image is None else context, after, task_names.index(example.task)
+                )
                 for token, targets in example.targets.items():
                     token_id = self.format.tokenizer.convert_tokens_to_ids(token)
                     positions = [start + i for i, t in enumerate(reply) if t == token_id]
@@ -176,7 +190,8 @@ class Packer:
             tokens[token] = TokenTargets(torch.tensor(r), torch.tensor(p), torch.tensor(o), targets)
         size = self.encoder.image_size
         return Batch(
-            pixel_values=self.encoder.preprocess(images) if images else torch.zeros(0, 3, size, size),
+            # encoders need not take an empty batch
+            pixel_values=self.encoder.preprocess(images) if images else torch.zeros(1, 3, size, size),
             image_order=torch.tensor(image_order, dtype=torch.int64),
             input_ids=stack("ids", self.format.pad_id),
             position_ids=stack("positions", 0),

@@ -153,10 +153,10 @@ def test_a_failing_meteor_leaves_only_its_own_score_out(monkeypatch: pytest.Monk
     fail.cache_clear = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr(coco_tools, "why_missing", lambda: None)
     monkeypatch.setattr(coco_tools, "ptb_tokenize", lambda texts: [text.lower() for text in texts])
-    scores = CaptionScores()
-    monkeypatch.setattr(coco_tools, "shared_meteor", lambda: None)
-    scores.add("a dog", ["a dog"])
+    monkeypatch.setattr(coco_tools, "warm_up", lambda: None)
     monkeypatch.setattr(coco_tools, "shared_meteor", fail)
+    scores = CaptionScores()
+    scores.add("a dog", ["a dog"])
     result = scores.compute()
     assert result["meteor"] is None and result["missing"] == {"meteor": "METEOR ended."}
     assert result["bleu1"] == pytest.approx(1.0)

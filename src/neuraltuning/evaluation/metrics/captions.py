@@ -71,8 +71,6 @@ class CaptionScores:
             raise InputError(f"A caption needs a list of references, none of them empty, got {references!r}.")
         self._texts.append((predicted, tuple(references)))
         self._latest = None
-        if coco_tools.why_missing() is None:
-            coco_tools.shared_meteor()  # loads while the next captions are generated
 
     def merge(self, other: CaptionScores) -> None:
         """Takes in everything that `other` collected."""
@@ -163,6 +161,7 @@ def _analyse(texts: Sequence[tuple[str, tuple[str, ...]]]) -> _Analysis:
     reason = coco_tools.why_missing()
     if reason is not None:
         return _Analysis(missing=dict.fromkeys(COCO_SCORES, reason))
+    coco_tools.warm_up()  # METEOR loads while the tokenizer works
     try:
         # Two runs in the order of arrival, as the COCO tools do: a line's tokens can depend on the line after it.
         predictions = coco_tools.ptb_tokenize([predicted for predicted, _ in texts])

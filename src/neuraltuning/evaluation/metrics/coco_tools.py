@@ -1,11 +1,13 @@
 """The two Java programs of the COCO caption tools: the PTB tokenizer and METEOR 1.5 (package pycocoevalcap).
 
 Started by `captions.py` only. Java and the package are optional: `why_missing` says in a sentence what to install.
-METEOR takes about 12 s of one core and 1.3 GB to load its paraphrases, so one process serves the whole program.
+METEOR takes about 12 s of one core and 1.3 GB to load its paraphrases, so one process serves the whole program, and
+`warm_up` lets it load while replies are still being generated.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.util
 import shutil
@@ -135,15 +137,19 @@ class Meteor:
         self._process.kill()
         self._process.wait()
 
-    def __del__(self) -> None:
-        if self._process.poll() is None:
-            self.close()
+
+def warm_up() -> None:
+    """Starts METEOR where it can run, so that it loads while other work goes on; optional, and harmless twice."""
+    if why_missing() is None:
+        shared_meteor()
 
 
 @functools.lru_cache(maxsize=1)
 def shared_meteor() -> Meteor:
-    """The program's one METEOR process; call it early, so that it loads while other work goes on."""
-    return Meteor()
+    """The program's one METEOR process; it ends with the program."""
+    process = Meteor()
+    atexit.register(process.close)
+    return process
 
 
 def meteor(sums: Floats) -> Floats:

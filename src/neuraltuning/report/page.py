@@ -207,7 +207,7 @@ def _installed_versions() -> dict[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """ "42 s", "9 min 30 s", "2 h 5 min"."""
+    """A time as it is written: "42 s", "9 min 30 s", "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f}\u202fs" if seconds < 10 else f"{whole}\u202fs"

@@ -6,8 +6,7 @@ and a place on disk, so that `MultitaskModel.build` and `from_pretrained` can na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import string
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from transformers import PreTrainedTokenizerFast
 
 from neuraltuning.configuration import validate_settings
 from neuraltuning.data.sample import ObjectAnnotation, Phrase, QuestionAnswer, Sample
-from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.generation.prior import ImagePrior, PriorConfig
 from neuraltuning.generation.tokenizer import ImageTokenizer, TokenizerConfig
 from neuraltuning.model import MultitaskModel
@@ -57,7 +55,7 @@ def tokenizer(*, bos: bool = True, word_pieces: str = "bytes") -> PreTrainedToke
     else:
         made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-        alphabet = sorted(set("".join(_texts())) | {"▁"})
+        alphabet = [*string.ascii_letters, *string.digits, *string.punctuation, "▁"]
     trainer = trainers.BpeTrainer(
         vocab_size=TOKEN_COUNT,
         special_tokens=["<unk>", "<s>", "</s>"],
@@ -120,7 +118,7 @@ def encoder_folder(folder: Path, kind: str = "clip") -> Path:
 
 def image_parts(folder: Path, embedding_size: int) -> dict[str, str]:
     """Saves a tiny random prior and image tokenizer; the settings of the image decoder that name them."""
-    prior_path, tokenizer_path = folder / "prior.safetensors", folder / "image_tokenizer.safetensors"
+    prior_path, tokenizer_path = folder / f"prior-{embedding_size}.safetensors", folder / "image_tokenizer.safetensors"
     if not prior_path.is_file():
         with torch.random.fork_rng():
             torch.manual_seed(4)
@@ -133,18 +131,17 @@ def image_parts(folder: Path, embedding_size: int) -> dict[str, str]:
     return {"prior": str(prior_path), "tokenizer": str(tokenizer_path)}
 
 
-def model_settings(folder: Path, llm: str = "llama", encoder: str = "clip", **changes: Any) -> ModelSettings:
+def model_settings(folder: Path, family: str = "llama", kind: str = "clip", **changes: Any) -> ModelSettings:
     """Settings of a tiny model whose frozen parts lie in `folder`, where they are saved if they are not there yet."""
-    return validate_settings(ModelSettings, model_values(folder, llm, encoder, **changes), "the test")
+    return validate_settings(ModelSettings, model_values(folder, family, kind, **changes), "the test")
 
 
-def model_values(folder: Path, llm: str = "llama", encoder: str = "clip", **changes: Any) -> dict[str, Any]:
-    """`model_settings` as plain values."""
+def model_values(folder: Path, family: str = "llama", kind: str = "clip", **changes: Any) -> dict[str, Any]:
+    """`model_settings` as plain values; `changes` replace keys."""
     folder.mkdir(parents=True, exist_ok=True)
-    image = {"hidden_size": 16, **image_parts(folder, EMBEDDING[encoder])} if encoder in EMBEDDING else {}
     return {
-        "llm": str(llm_folder(folder / llm, llm)),
-        "encoder": str(encoder_folder(folder / encoder, encoder)) if encoder in EMBEDDING else encoder,
+        "llm": str(llm_folder(folder / family, family)),
+        "encoder": str(encoder_folder(folder / kind, kind)),
         "dtype": "float32",
         "projector_size": 24,
         "tuner": {
@@ -154,23 +151,22 @@ def model_values(folder: Path, llm: str = "llama", encoder: str = "clip", **chan
         "state": {"size": 24, "sources": [["predicting", 2], ["token", -1]]},
         "decoders": {
             "mask": {"channels": [32, 32, 32, 32], "attention_layers": [1, 0, 0], "bce_weight": 1.0},
-            "image": image,
+            "image": {"hidden_size": 16, **image_parts(folder, EMBEDDING[kind])},
         },
         **changes,
     }
 
 
 def lively(model: MultitaskModel, seed: int = 5) -> MultitaskModel:
-    """Gives the parts that start at zero values of a size that shows in every output."""
+    """Gives the parts that start at zero values of a visible size; replies name task tokens often."""
     randomize(model.llm, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in model.trainable_parameters().items():
-            if not name.startswith("tuner.") and not parameter.any():
+        for parameter in model.trainable_parameters().values():
+            if not parameter.any():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-        for name in ("input_rows", "output_rows"):
-            rows = getattr(model.task_tokens, name)
-            rows.add_(rows.std() * torch.randn(rows.shape, generator=generator))
+        for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.6)):
+            rows.copy_(size * torch.randn(rows.shape, generator=generator))
     return model.eval()
 
 
@@ -199,18 +195,3 @@ def sample(number: int = 0, side: tuple[int, int] = (40, 48)) -> Sample:
         ),
         source="squares",
     )
-
-
-def scenes(split: str, count: int) -> list[Sample]:
-    """The first samples of a split of Scenes."""
-    return list(SceneDataset(split, count))
-
-
-@contextmanager
-def no_dropped_gradients(model: MultitaskModel) -> Iterator[None]:
-    """Clears the gradients of all parameters, the frozen ones' included, for the length of the block."""
-    for parameter in model.parameters():
-        parameter.grad = None
-    yield
-    for parameter in model.parameters():
-        parameter.grad = None

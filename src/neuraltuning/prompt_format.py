@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from transformers import AddedToken, PreTrainedTokenizerBase
@@ -43,7 +44,8 @@ class PromptFormat:
         if not prompt:
             return self._ids(self.after)
         for name in self.task_tokens:
-            prompt = prompt.replace(name, name.strip("<>"))
+            while name in prompt:  # without the brackets of one, another may appear: <<OBJ>>
+                prompt = prompt.replace(name, name.strip("<>"))
         return self._ids(self.before + " ".join(prompt.split()) + self.after)
 
     def reply_ids(self, reply: str) -> list[int]:
@@ -56,7 +58,8 @@ class PromptFormat:
             [i for i in ids if i != self.eos_id], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         for name in self.task_tokens:
-            text = text.replace(name, " " + name)
+            # some tokenizers put a space behind an added token
+            text = re.sub(rf"{re.escape(name)}\s+(?=[.,;:!?])", name, text).replace(name, " " + name)
         return " ".join(text.split())
 
     def _ids(self, text: str) -> list[int]:

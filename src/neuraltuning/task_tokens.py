@@ -9,6 +9,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
+@torch.no_grad()
+def vocabulary_vectors(llm: PreTrainedModel) -> Tensor:
+    """(vocabulary, D) float32, the vectors that the LLM's layers get for its tokens, scaled where it scales them."""
+    embedding = llm.get_input_embeddings()
+    weight = embedding.weight
+    return embedding(torch.arange(weight.shape[0], device=weight.device)).float()
+
+
 class TaskTokens(nn.Module):
     """Input and output rows of K new tokens; the LLM's own embedding and head keep their size and stay frozen.
 
@@ -30,10 +38,9 @@ class TaskTokens(nn.Module):
         """
         super().__init__()
         self.register_buffer("ids", torch.tensor(list(ids), dtype=torch.int64), persistent=False)
-        embedding = llm.get_input_embeddings().weight
         head = llm.get_output_embeddings().weight
-        self.vocabulary_size = max(head.shape[0], int(self.ids.max()) + 1)
-        self.input_rows = nn.Parameter(embedding.detach().float().mean(0).repeat(len(ids), 1))
+        self.vocabulary_size = max(head.shape[0], max(ids, default=0) + 1)
+        self.input_rows = nn.Parameter(vocabulary_vectors(llm).mean(0).repeat(len(ids), 1))
         self.output_rows = nn.Parameter(head.detach().float().mean(0).repeat(len(ids), 1))
 
     def embed(self, embedding: nn.Module, ids: Tensor) -> Tensor:

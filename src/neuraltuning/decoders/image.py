@@ -70,10 +70,9 @@ class ImageDecoder(Decoder):
             )
         self.norm = nn.LayerNorm(state_size)
         self.linear = nn.Linear(state_size, config.components)
-        self.residual = nn.Sequential(
-            nn.Linear(state_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, config.components)
-        )
-        for layer in (self.linear, self.residual[-1]):  # start at the mean embedding
+        last = nn.Linear(hidden_size, config.components)
+        self.residual = nn.Sequential(nn.Linear(state_size, hidden_size), nn.GELU(), last)
+        for layer in (self.linear, last):  # start at the mean embedding
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 

@@ -14,8 +14,15 @@ from torch import Tensor, nn
 POSITIONS = ("predicting", "token")
 
 
+RIDGE = 0.03
+"""Of the closed-form start, in units of the mean diagonal of the states' covariance."""
+
+
 class Bridge(nn.Module):
     """Standardises the chosen hidden states, concatenates them and maps them to one state.
+
+    The first D entries of the state are the *word*: what the token is about, in the LLM's input space, so that it can
+    be compared with projected image tokens. The other entries are free. `fit` gives the word a closed-form start.
 
     The standardisation is fixed: `fit` sets it once from data, else it is the identity. Hidden states of language
     models have a few coordinates thousands of times larger than the others, which would drown them.
@@ -24,21 +31,22 @@ class Bridge(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, sources: Sequence[tuple[str, int]], hidden_size: int, state_size: int) -> None:
+    def __init__(self, sources: Sequence[tuple[str, int]], hidden_size: int, free_size: int) -> None:
         """Makes an untrained bridge.
 
         Args:
             sources: (position, layer) pairs: position "predicting" or "token"; layer 0 is the embedding, k the output
                 of the k-th decoder layer.
             hidden_size: D of the LLM.
-            state_size: width of the state that decoders get.
+            free_size: entries of the state beside the word.
         """
         super().__init__()
         self.sources = tuple(sources)
+        self.hidden_size = hidden_size
         width = hidden_size * len(self.sources)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.linear = nn.Linear(width, state_size)
+        self.linear = nn.Linear(width, hidden_size + free_size)
 
     def gather(self, hidden_states: Sequence[Tensor], rows: Tensor, positions: Tensor) -> Tensor:
         """Reads the sources of N task tokens.
@@ -55,11 +63,26 @@ class Bridge(nn.Module):
         return torch.cat([hidden_states[layer][rows, at[position]].float() for position, layer in self.sources], dim=-1)
 
     @torch.no_grad()
-    def fit(self, gathered: Tensor) -> None:
-        """Sets the standardisation from (N, len(sources) * D) gathered states."""
+    def fit(self, gathered: Tensor, words: Tensor | None) -> None:
+        """Sets the standardisation, and the word by ridge regression.
+
+        Args:
+            gathered: (N, len(sources) * D) states.
+            words: (N, D) what each token is about, at unit length; None leaves the word's start to chance.
+        """
         self.mean.copy_(gathered.mean(0))
-        self.scale.copy_(1.0 / gathered.std(0).clamp_min(1e-3 * gathered.std(0).mean()))
+        deviation = gathered.std(0)
+        self.scale.copy_(1.0 / deviation.clamp_min(1e-3 * deviation.mean()))
+        if words is None:
+            return
+        x = ((gathered - self.mean) * self.scale).double()
+        y = words.double()
+        gram = x @ x.T  # N is smaller than the width: solve in the dual
+        gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+        weight = x.T @ torch.linalg.solve(gram, y - y.mean(0))
+        self.linear.weight[: self.hidden_size].copy_(weight.T)
+        self.linear.bias[: self.hidden_size].copy_(y.mean(0))
 
     def forward(self, gathered: Tensor) -> Tensor:
-        """(N, len(sources) * D) float32 -> (N, state_size) float32."""
+        """(N, len(sources) * D) float32 -> (N, D + free_size) float32, the word first."""
         return self.linear((gathered - self.mean) * self.scale)

@@ -59,9 +59,7 @@ def generate(
     input_ids, attention = _left_padded(model, prompts, row_images)
     embeds = model.embed(input_ids, image_tokens, row_images[row_images >= 0])
     positions = (attention.cumsum(1) - 1).clamp_min(0)
-    token_names = {
-        int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)
-    }
+    token_names = {int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)}
     collected: dict[str, list[tuple[int, Tensor]]] = {name: [] for name in model.decoders}
     replies: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))  # the sequences that still grow, in the cache's order
@@ -76,7 +74,10 @@ def generate(
         for place, token in enumerate(fed):
             if token in token_names and previous is not None:
                 name = token_names[token]
-                pair = [torch.cat([p[place : place + 1], c[place : place + 1]], 1) for p, c in zip(previous, current)]
+                pair = [
+                    torch.cat([p[place : place + 1], c[place : place + 1]], 1)
+                    for p, c in zip(previous, current, strict=True)
+                ]
                 gathered = model.bridges[name].gather(pair, torch.tensor([0]), torch.tensor([1]))
                 collected[name].append((rows[place], gathered))
         chosen = model.logits(output.last_hidden_state[:, -1]).argmax(-1)
@@ -108,9 +109,7 @@ def generate(
     return Generated(replies, tokens)
 
 
-def _left_padded(
-    model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor
-) -> tuple[Tensor, Tensor]:
+def _left_padded(model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor) -> tuple[Tensor, Tensor]:
     """Ids (B, T) with bos and image places in front, and the attention mask (B, T) int64."""
     bos = [] if model.format.bos_id is None else [model.format.bos_id]
     image = [IMAGE_PLACE] * (model.encoder.grid[0] * model.encoder.grid[1])

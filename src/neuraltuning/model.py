@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,7 +37,7 @@ from neuraltuning.precision import resolve_dtype
 from neuraltuning.projector import Projector
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
 from neuraltuning.reply import Reply, assemble_reply
-from neuraltuning.task_tokens import TaskTokens
+from neuraltuning.task_tokens import TaskTokens, vocabulary_vectors
 from neuraltuning.tasks.base import Example
 from neuraltuning.tuners import tuner_config
 
@@ -90,7 +90,10 @@ class MultitaskModel(nn.Module):
         task_tokens: the new tokens' rows.
         decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
         format: texts <-> token ids.
+        word_mean: (D,) the LLM's mean input vector, which words are taken relative to.
     """
+
+    word_mean: Tensor
 
     def __init__(
         self,
@@ -116,11 +119,13 @@ class MultitaskModel(nn.Module):
         self.settings = settings
         llm.requires_grad_(False)
         hidden_size = llm.get_input_embeddings().weight.shape[1]
-        rms = float(llm.get_input_embeddings().weight.detach().float().pow(2).mean().sqrt())
+        vocabulary = vocabulary_vectors(llm)
+        rms = float(vocabulary.pow(2).mean().sqrt())
+        self.register_buffer("word_mean", vocabulary.mean(0), persistent=False)
         self.encoder = encoder
         self.decoders = nn.ModuleDict(
             {
-                name: build_decoder(name, settings.state.size, encoder, options)
+                name: build_decoder(name, hidden_size + settings.state.size, encoder, options)
                 for name, options in settings.decoders.items()
             }
         )
@@ -237,6 +242,12 @@ class MultitaskModel(nn.Module):
 
     # --- one pass -----------------------------------------------------------------------------------------------------
 
+    def see(self, pixel_values: Tensor) -> tuple[ImageFeatures, Tensor]:
+        """(I, 3, S, S) images -> their features, and their tokens in the LLM's input space (I, P, D)."""
+        features = self.encoder(pixel_values.to(self.device))
+        projected = self.projector(features.tokens)
+        return replace(features, words=projected.detach() - self.word_mean), projected
+
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.
 
@@ -273,8 +284,8 @@ class MultitaskModel(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """The losses of a packed batch and their sum (journal paper, eq. 11)."""
         batch = batch.to(self.device)
-        features = self.encoder(batch.pixel_values)
-        embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.image_order)
+        features, projected = self.see(batch.pixel_values)
+        embeds = self.embed(batch.input_ids, projected, batch.image_order)
         output = self.run(embeds, batch)
         text, parts = self._text_loss(output.last_hidden_state, batch)
         decoded, more = self.decoder_losses(output.hidden_states, features, batch)
@@ -324,12 +335,13 @@ class MultitaskModel(nn.Module):
             InputError: as `reply`; the message names the request by its place in `queries` where there are several.
         """
         self._check(queries)
-        features, row_images = self._encode([q.image for q in queries])
+        distinct, row_images = _distinct([q.image for q in queries])
+        features, projected = self.see(self.encoder.preprocess(distinct)) if distinct else (None, None)
         with self._evaluating():
             generated = generate(
                 self,
                 [self.format.prompt_ids(q.text) for q in queries],
-                None if features is None else self.projector(features.tokens),
+                projected,
                 row_images,
                 [q.max_new_tokens or MAX_NEW_TOKENS for q in queries],
             )
@@ -343,8 +355,8 @@ class MultitaskModel(nn.Module):
         """
         with self._evaluating():
             batch = Packer(self, row_length=4096)([[e] for e in examples]).to(self.device)
-            features = self.encoder(batch.pixel_values)
-            embeds = self.embed(batch.input_ids, self.projector(features.tokens), batch.image_order)
+            features, projected = self.see(batch.pixel_values)
+            embeds = self.embed(batch.input_ids, projected, batch.image_order)
             hidden_states = self.run(embeds, batch).hidden_states
             results: list[dict[str, list[Any]]] = [{} for _ in examples]
             for token, found in batch.tokens.items():
@@ -381,15 +393,6 @@ class MultitaskModel(nn.Module):
                     f"{where}he text of {len(query.text):,} characters is too long for the model, which has room for "
                     f"{room:,} tokens beside the image and the reply; shorten it."
                 )
-
-    def _encode(self, images: Sequence[Image.Image | None]) -> tuple[ImageFeatures | None, Tensor]:
-        """Features of the distinct images, and for each request the place of its image among them (-1: none)."""
-        distinct: dict[int, Image.Image] = {id(i): i for i in images if i is not None}
-        places = {key: place for place, key in enumerate(distinct)}
-        row_images = torch.tensor([-1 if i is None else places[id(i)] for i in images])
-        if not distinct:
-            return None, row_images
-        return self.encoder(self.encoder.preprocess(list(distinct.values())).to(self.device)), row_images
 
     def _decode(
         self,
@@ -439,6 +442,13 @@ def _layer(layer: int, n_layers: int) -> int:
     if not 0 <= index <= n_layers:
         raise InputError(f"model.state.sources names layer {layer}, but the LLM has layers 0 to {n_layers}.")
     return index
+
+
+def _distinct(images: Sequence[Image.Image | None]) -> tuple[list[Image.Image], Tensor]:
+    """The distinct images, and for each of `images` its place among them (-1: none)."""
+    distinct = {id(image): image for image in images if image is not None}
+    places = {key: place for place, key in enumerate(distinct)}
+    return list(distinct.values()), torch.tensor([-1 if i is None else places[id(i)] for i in images])
 
 
 def _size(image: Image.Image | None) -> tuple[int, int]:

@@ -23,7 +23,7 @@ class TunerSettings(Settings):
 class StateSettings(Settings):
     """Which hidden states of a task token its decoder gets; the papers' literal wiring is [[token, -1]]."""
 
-    size: int = Field(256, ge=1, description="width of the state after the bridge")
+    size: int = Field(128, ge=1, description="entries of the state beside the word (see neuraltuning.bridge)")
     sources: list[tuple[Literal["predicting", "token"], int]] = Field(
         default=[("token", -1)],
         min_length=1,

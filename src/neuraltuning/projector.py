@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """Two-layer perceptron on each image token, plus a learned vector for its place in the grid (SPEC 2).
+    """A linear map of each image token, a two-layer perceptron beside it, and a learned vector for the token's place.
 
-    The output is scaled to the root mean square of the LLM's own token embeddings, so that image tokens enter the
-    frozen layers at the size these were trained with.
+    The perceptron's last layer starts at zero, so that `fit` can give the linear map a closed-form start. The output
+    is in units of the root mean square of the LLM's token embeddings: image tokens enter the frozen layers at the size
+    that these were trained with.
     """
 
     def __init__(self, token_size: int, hidden_size: int, n_tokens: int, output_size: int, output_rms: float) -> None:
@@ -18,18 +19,47 @@ class Projector(nn.Module):
 
         Args:
             token_size: C, channels of an image token.
-            hidden_size: width of the hidden layer.
+            hidden_size: width of the perceptron's hidden layer.
             n_tokens: P, tokens an image.
             output_size: D, the LLM's hidden size.
             output_rms: root mean square of the LLM's input embeddings.
         """
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(token_size), nn.Linear(token_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, output_size)
+        self.norm = nn.LayerNorm(token_size)
+        self.linear = nn.Linear(token_size, output_size)
+        self.residual = nn.Sequential(
+            nn.Linear(token_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, output_size)
         )
+        nn.init.zeros_(self.residual[-1].weight)
+        nn.init.zeros_(self.residual[-1].bias)
         self.place = nn.Parameter(torch.zeros(n_tokens, output_size))
         self.output_rms = output_rms
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, P, C) float -> (B, P, D) float32."""
-        return (self.layers(tokens.float()) + self.place) * self.output_rms
+        return self.say(tokens) + self.place * self.output_rms
+
+    def say(self, tokens: Tensor) -> Tensor:
+        """The projection without the vector for the place: (..., C) float -> (..., D) float32."""
+        normed = self.norm(tokens.float())
+        return (self.linear(normed) + self.residual(normed)) * self.output_rms
+
+    @torch.no_grad()
+    def fit(self, tokens: Tensor, words: Tensor, weights: Tensor, ridge: float = 0.03) -> None:
+        """Sets the linear map to the weighted ridge regression from image tokens to words.
+
+        Args:
+            tokens: (N, C) image tokens.
+            words: (N, D) the LLM's input vector of the word for what each shows.
+            weights: (N,) of each token in the sum of squares.
+            ridge: added to the tokens' covariance, in units of its mean diagonal.
+        """
+        x, y = self.norm(tokens.float()), words / self.output_rms
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        root = weights.sqrt()[:, None]
+        x = (x - mean_x) * root
+        covariance = x.T @ x
+        covariance.diagonal().add_(ridge * covariance.diagonal().mean())
+        weight = torch.linalg.solve(covariance, x.T @ ((y - mean_y) * root))
+        self.linear.weight.copy_(weight.T)
+        self.linear.bias.copy_(mean_y - mean_x @ weight)

@@ -1,12 +1,19 @@
-"""Decoders by name. A package of its own can add one with `register_decoder` before a model is built."""
+"""Decoders by name. A package of its own adds one through the entry point group `neuraltuning.decoders`, or with
+`register_decoder` before a model is built; an entry point names a `Decoder` subclass.
+"""
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 from neuraltuning.decoders.base import Decoder
+from neuraltuning.decoders.image import ImageDecoder
+from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.encoders.base import ImageEncoder
 from neuraltuning.errors import InputError
+
+ENTRY_POINTS = "neuraltuning.decoders"
 
 _DECODERS: dict[str, type[Decoder]] = {}
 
@@ -25,6 +32,10 @@ def register_decoder(name: str, decoder_class: type[Decoder]) -> None:
     _DECODERS[name] = decoder_class
 
 
+register_decoder("mask", MaskDecoder)
+register_decoder("image", ImageDecoder)
+
+
 def build_decoder(name: str, state_size: int, encoder: ImageEncoder, settings: dict[str, Any]) -> Decoder:
     """Makes an untrained decoder.
 
@@ -32,19 +43,12 @@ def build_decoder(name: str, state_size: int, encoder: ImageEncoder, settings: d
         InputError: there is no decoder of that name, or it has no such setting.
     """
     if name not in _DECODERS:
-        raise InputError(f"There is no decoder named {name!r}; known: {', '.join(sorted(_DECODERS))}.")
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            register_decoder(name, entry.load())
+    if name not in _DECODERS:
+        known = sorted({*_DECODERS, *(e.name for e in entry_points(group=ENTRY_POINTS))})
+        raise InputError(f"There is no decoder named {name!r}; known: {', '.join(known)}.")
     try:
         return _DECODERS[name](state_size=state_size, encoder=encoder, **settings)
     except TypeError as error:
         raise InputError(f"The settings of the decoder {name!r} don't fit: {error}.") from error
-
-
-def _register_own() -> None:
-    from neuraltuning.decoders.image import ImageDecoder
-    from neuraltuning.decoders.mask import MaskDecoder
-
-    register_decoder("mask", MaskDecoder)
-    register_decoder("image", ImageDecoder)
-
-
-_register_own()

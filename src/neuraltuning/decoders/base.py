@@ -1,4 +1,4 @@
-"""What turns the states of a task token into something. A decoder knows nothing of prompts, tasks or language models."""
+"""What turns a task token's states into something. Knows nothing of prompts, tasks or language models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from neuraltuning.encoders.base import ImageFeatures
 class Decoder(nn.Module, ABC):
     """Decodes the states of one kind of task token.
 
-    A token's state is what the model's bridge reads from the LLM for it: (state_size,) float.
+    A token's state is what the model's bridge reads from the LLM for it: (state_size,) float. Its first D entries are
+    a word in the LLM's input space (see `Bridge`), comparable with `ImageFeatures.words`.
     Each token belongs to one image of the batch, its *owner*: the input image for a mask, the target image for a
     picture to be drawn (in training; at inference a drawn picture has none).
 

@@ -23,6 +23,8 @@ STAGES = 3
 HEAD_SIZE = 32
 SIMILARITIES = (8, 8, 0, 0)
 """Similarity maps on each grid: the coarse ones choose the object, the fine ones only draw its outline."""
+MATCH_SCALE = 8.0
+"""Brings the cosine similarities of words, which differ by tenths, to the size of other features."""
 WINDOW = 14
 """Side of the windows that self-attention is restricted to on finer grids, where it would cost too much."""
 
@@ -133,6 +135,7 @@ class MaskDecoder(Decoder):
         map_channels = (map_channels + [0] * (STAGES + 1))[: STAGES + 1]
         self.tokens = nn.Sequential(nn.LayerNorm(encoder.token_size), nn.Linear(encoder.token_size, channels[0]))
         self.place = nn.Parameter(torch.randn(*self.grid, channels[0]) * 0.02)
+        self.match = nn.Linear(1, channels[0])
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(m), nn.Linear(m, c)) if m else nn.Identity()
             for m, c in zip(map_channels, channels, strict=True)
@@ -182,6 +185,8 @@ class MaskDecoder(Decoder):
         if self.has_lateral[0]:
             images[0] = images[0] + self.laterals[0](_channels_last(features.maps[-1], self.grid))
         x = self.conditionings[0](images[0], owners, states)
+        if features.words is not None:
+            x = x + self.match(word_match(features.words, owners, states).unflatten(1, self.grid).unsqueeze(-1))
         for i in range(STAGES):
             x = self.upscalings[i](F.gelu(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = x + self.conditionings[i + 1](images[i + 1], owners, states)
@@ -233,6 +238,14 @@ class MaskDecoder(Decoder):
             mask = probability > 0.5
             masks.append((mask.numpy(), float(probability[mask].mean()) if mask.any() else 0.0))
         return masks
+
+
+def word_match(words: Tensor, owners: Tensor, states: Tensor) -> Tensor:
+    """How well each image token fits the word that opens a state: standardised cosine similarities (N, P)."""
+    said = F.normalize(words.float(), dim=-1)[owners]
+    wanted = F.normalize(states[:, : words.shape[-1]], dim=-1)
+    cosine = torch.einsum("npd,nd->np", said, wanted)
+    return (cosine - cosine.mean(1, keepdim=True)) * MATCH_SCALE
 
 
 def _channels_last(feature_map: Tensor, side: tuple[int, int]) -> Tensor:

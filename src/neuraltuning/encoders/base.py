@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -19,24 +19,14 @@ class ImageFeatures:
         tokens: (B, P, C) patch features, row-major over `ImageEncoder.grid`; they go through the projector to the LLM.
         maps: feature maps (B, C_l, h_l, w_l) from fine to coarse, for mask decoders.
         embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to.
+        words: (B, P, D) the tokens after the projector, relative to the LLM's mean input vector; the model adds them,
+            encoders leave them out.
     """
 
     tokens: Tensor
     maps: tuple[Tensor, ...]
     embedding: Tensor
-
-    def __getitem__(self, index: Tensor) -> ImageFeatures:
-        """The features of the images at `index` (LongTensor (N,)), in that order, repeats allowed."""
-        return ImageFeatures(self.tokens[index], tuple(m[index] for m in self.maps), self.embedding[index])
-
-    def to(self, *args: object, **kwargs: object) -> ImageFeatures:
-        """Like `Tensor.to`, on every field."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return ImageFeatures(
-            tokens=values["tokens"].to(*args, **kwargs),
-            maps=tuple(m.to(*args, **kwargs) for m in values["maps"]),
-            embedding=values["embedding"].to(*args, **kwargs),
-        )
+    words: Tensor | None = None
 
 
 class ImageEncoder(nn.Module, ABC):

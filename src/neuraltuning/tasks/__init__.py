@@ -14,7 +14,7 @@ from neuraltuning.tasks.referring_segmentation import ReferringSegmentation
 from neuraltuning.tasks.text_to_image import TextToImage
 from neuraltuning.tasks.visual_question_answering import VisualQuestionAnswering
 
-__all__ = ["Example", "Metric", "Task", "ScoringResources", "get_task", "register_task", "task_names"]
+__all__ = ["Example", "Metric", "ScoringResources", "Task", "get_task", "register_task", "task_names"]
 
 ENTRY_POINTS = "neuraltuning.tasks"
 

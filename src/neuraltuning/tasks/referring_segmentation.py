@@ -80,7 +80,7 @@ def choose_phrase(annotation: ObjectAnnotation, rng: np.random.Generator) -> Phr
 
 
 def join(parts: list[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 

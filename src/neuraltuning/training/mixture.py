@@ -1,4 +1,4 @@
-"""Which examples of a sample a step trains on: every task in its stated share, deterministic from the sample's place."""
+"""Which examples of a sample a step trains on: each task in its share, deterministic from the sample's place."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ when it is done), model/ (what `MultitaskModel.from_pretrained` reads).
 
 from __future__ import annotations
 
+import logging
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,21 +17,24 @@ from transformers import set_seed
 
 from neuraltuning.configuration import dump_settings
 from neuraltuning.data.sample import Sample
-from neuraltuning.data.source import category_names, open_split
+from neuraltuning.data.source import open_split
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
 from neuraltuning.model import MultitaskModel
 from neuraltuning.model_folder import RUN_SUBFOLDER
 from neuraltuning.tasks import Example
+from neuraltuning.training.alignment import align
 from neuraltuning.training.mixture import Mixture
 from neuraltuning.training.settings import RunSettings, StageSettings
-from neuraltuning.training.stages import Alignment, Stage, Tuning, Warmup
+from neuraltuning.training.stages import Stage, Tuning, Warmup
 from neuraltuning.training.trainer import StageTrainer
+
+logger = logging.getLogger(__name__)
 
 CONFIGURATION = "configuration.yaml"
 LOG = "training_log.jsonl"
 STAGES = "stages"
-PREPARE_ROWS = 64
+PREPARE_ROWS = 192
 """Lists of examples that a stage may fit its statistics on before its first step."""
 
 
@@ -52,6 +55,10 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
     """
     _open_run(settings, output, resume)
     model = MultitaskModel.build(settings.model, settings.seed)
+    if settings.alignment_images and not any((output / STAGES).glob("*/done")):
+        samples = open_split(settings.data.source, "train", settings.data.seed)
+        share = align(model, samples, settings.alignment_images, settings.seed)
+        logger.info("%.0f %% of the object tokens are nearest to the right word.", 100.0 * share)
     for number, (stage, stage_settings) in enumerate(_stages(settings, model)):
         _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number, resume=resume)
     model.save_pretrained(output / RUN_SUBFOLDER)
@@ -73,11 +80,6 @@ def _open_run(settings: RunSettings, output: Path, resume: bool) -> None:
 
 def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, StageSettings]]:
     stages: list[tuple[Stage, StageSettings]] = []
-    if settings.alignment is not None and settings.alignment.steps:
-        names = category_names(settings.data.source)
-        if names is None:
-            raise InputError("alignment needs a data set whose class names are known; leave the stage out (alignment: null).")
-        stages.append((Alignment(model, names), settings.alignment))
     if settings.warmup is not None and settings.warmup.steps:
         stages.append((Warmup(model, settings.data.row_length), settings.warmup))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))

@@ -60,7 +60,7 @@ class RunSettings(Settings):
     mixture: dict[str, float] = Field(
         min_length=1, description="task -> examples of it an image on average; the tasks to be trained and scored"
     )
-    alignment: StageSettings | None = Field(None, description="image tokens -> the words for what they show")
+    alignment_images: int = Field(0, ge=0, description="images that the projector's closed-form start is fitted on")
     warmup: StageSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)

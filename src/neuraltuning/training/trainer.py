@@ -69,7 +69,9 @@ class StageTrainer(Trainer):
         """
         parameters = parameter_groups(stage, settings)
         optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=settings.weight_decay)
-        schedule = get_cosine_schedule_with_warmup(optimizer, min(settings.warmup_steps, settings.steps), settings.steps)
+        schedule = get_cosine_schedule_with_warmup(
+            optimizer, min(settings.warmup_steps, settings.steps), settings.steps
+        )
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=settings.steps,
@@ -111,7 +113,9 @@ class StageTrainer(Trainer):
             KeyboardInterrupt: Ctrl-C; a checkpoint was written before.
             RunError: the loss is not a number.
         """
-        checkpoint = get_last_checkpoint(self.args.output_dir) if resume and Path(self.args.output_dir).is_dir() else None
+        checkpoint = (
+            get_last_checkpoint(self.args.output_dir) if resume and Path(self.args.output_dir).is_dir() else None
+        )
         with _StopSignal() as stop:
             self.add_callback(_Stopping(stop))
             self.train(resume_from_checkpoint=checkpoint)
@@ -224,9 +228,7 @@ class _Validation(TrainerCallback):
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         every = self.trainer.settings.validate_every
         if state.global_step == state.max_steps or (every and state.global_step % every == 0):
             losses = self.trainer.validate()

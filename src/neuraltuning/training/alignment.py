@@ -1,0 +1,88 @@
+"""The projector's closed-form start: image tokens become the words for what they show.
+
+A ridge regression from the frozen encoder's tokens to the LLM's input vectors of class names. It uses masks and class
+names of training images and no pass of the LLM; it is a start for the tuning and no part of the papers' method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from neuraltuning.data.sample import Sample
+from neuraltuning.model import MultitaskModel
+from neuraltuning.task_tokens import vocabulary_vectors
+
+COVERED = 0.25
+"""An image token shows an object if the object covers this share of its cell, else the background."""
+BACKGROUND = "background"
+BACKGROUND_SHARE = 0.15
+"""Of the tokens that show the background this share is used: they are many and alike."""
+BATCH = 32
+
+
+@torch.no_grad()
+def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed: int) -> float:
+    """Fits the projector's linear map on the first images of a split.
+
+    Args:
+        model: its projector is changed.
+        samples: a training split; objects need masks.
+        n_images: how many images are used, at most as many as there are.
+        seed: of the choice of background tokens.
+
+    Returns:
+        The share of the images' object tokens that come out nearest to the right word, among all words that occur.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    names: dict[str, int] = {BACKGROUND: 0}
+    tokens, places = [], []
+    n_images = min(n_images, len(samples))
+    starts = range(0, n_images, BATCH)
+    for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
+        batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
+        shown = torch.from_numpy(np.stack([shown_words(s, model.encoder.grid, names) for s in batch])).flatten()
+        pixels = model.encoder.preprocess([s.image for s in batch])
+        features = model.encoder(pixels.to(model.device)).tokens.flatten(0, 1)
+        used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE)
+        tokens.append(features[used].half())
+        places.append(shown[used])
+    token, place = torch.cat(tokens), torch.cat(places)
+    vectors = word_vectors(model, list(names))
+    center = model.word_mean
+    size = vectors.norm(dim=-1).mean()
+    counts = torch.bincount(place, minlength=len(names)).clamp_min(1).float()
+    weights = counts.rsqrt()[place]  # rare classes count more, short of equally
+    words = F.normalize(vectors, dim=-1)[place] * size + center
+    model.projector.fit(token, words, weights)
+    objects = place > 0
+    said = model.projector.say(token[objects]) - center
+    nearest = (F.normalize(said, dim=-1) @ F.normalize(vectors, dim=-1).T).argmax(-1)
+    return float((nearest == place[objects]).float().mean())
+
+
+def shown_words(sample: Sample, grid: tuple[int, int], names: dict[str, int]) -> NDArray[np.int64]:
+    """For each image token the number of the word for what it shows, (P,); new class names are added to `names`."""
+    words = np.zeros(grid, dtype=np.int64)
+    best = np.full(grid, COVERED)
+    for o in sample.objects:
+        pixels = torch.from_numpy(o.mask)[None, None].float()
+        covered = F.adaptive_avg_pool2d(pixels, grid)[0, 0].numpy()
+        larger = covered > best
+        words[larger] = names.setdefault(o.category, len(names))
+        best[larger] = covered[larger]
+    return words.ravel()
+
+
+def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:
+    """The mean input vector of each name's tokens, relative to the LLM's mean input vector: (N, D) float32."""
+    embedding = vocabulary_vectors(model.language_model)
+    ids = [model.format.tokenizer(" " + name, add_special_tokens=False).input_ids for name in names]
+    return torch.stack([embedding[i].mean(0) for i in ids]) - model.word_mean

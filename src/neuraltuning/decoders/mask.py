@@ -135,7 +135,7 @@ class MaskDecoder(Decoder):
         map_channels = (map_channels + [0] * (STAGES + 1))[: STAGES + 1]
         self.tokens = nn.Sequential(nn.LayerNorm(encoder.token_size), nn.Linear(encoder.token_size, channels[0]))
         self.place = nn.Parameter(torch.randn(*self.grid, channels[0]) * 0.02)
-        self.match = nn.Linear(1, channels[0])
+        self.matches = nn.ModuleList(nn.Linear(1, c) for c in channels)
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(m), nn.Linear(m, c)) if m else nn.Identity()
             for m, c in zip(map_channels, channels, strict=True)
@@ -185,11 +185,15 @@ class MaskDecoder(Decoder):
         if self.has_lateral[0]:
             images[0] = images[0] + self.laterals[0](_channels_last(features.maps[-1], self.grid))
         x = self.conditionings[0](images[0], owners, states)
+        match = None
         if features.words is not None:
-            x = x + self.match(word_match(features.words, owners, states).unflatten(1, self.grid).unsqueeze(-1))
+            match = word_match(features.words, owners, states).unflatten(1, self.grid)[:, None]
+            x = x + self.matches[0](_channels_last(match, self.grid))
         for i in range(STAGES):
             x = self.upscalings[i](F.gelu(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = x + self.conditionings[i + 1](images[i + 1], owners, states)
+            if match is not None:
+                x = x + self.matches[i + 1](_channels_last(match, (x.shape[1], x.shape[2])))
             x = x + self.smoothings[i](F.gelu(self.norms[i](x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             for layer in self.attentions[i]:
                 x = layer(x, states)

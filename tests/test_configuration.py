@@ -24,7 +24,7 @@ class Mixture(Settings):
 class Run(Settings):
     llm: str
     output: Path = Path("runs")
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = Field((), max_length=3)
     training: Training = Training()
     tasks: dict[str, Mixture] = Field(default_factory=dict)
     note: str | None = None
@@ -94,6 +94,7 @@ def test_dump_round_trips_what_looks_like_another_type(tmp_path: Path) -> None:
         ("llm: a\ntraining: {schedule: linear}", "training.schedule is \"linear\", but must be 'cosine' or 'constant'"),
         ("llm: a\ntraining: 3", "training is 3, but must be keys with values"),
         ("llm: a\nlayers: 3", "layers is 3, but must be a list"),
+        ("llm: a\nlayers: [1, 2, 3, 4]", "layers is [1, 2, 3, 4], but must have at most 3 items"),
         ("llm: 3", "llm is 3, but must be text"),
         ("llm: ''", 'llm is "", but must name a model'),
         ("llm: a\nllm: b", "line 2: the key llm stands twice"),

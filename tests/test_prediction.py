@@ -193,6 +193,11 @@ def test_requests_file(tmp_path: Path) -> None:
     ]
 
 
+def test_only_line_feeds_end_a_request(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_bytes('\ufeff{"text": "one\u2028two"}\r\n{"text": "three"}\r\n'.encode())
+    assert [request.text for request in read_requests(tmp_path / "requests.jsonl")] == ["one\u2028two", "three"]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -77,7 +77,7 @@ def tune(
     configuration: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run, see configs/.")],
     output: Annotated[Path, typer.Option(help="Folder for the model, its checkpoints and logs.")],
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.steps=20.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: tuning.steps=20.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
 ) -> None:
@@ -132,6 +132,7 @@ def predict(
     _check_folder(model)
 
     with _interruptible("What was answered is kept: run the same command again to answer the rest."):
+        from neuraltuning.data.images import open_image
         from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
 
         if requests is not None:
@@ -142,6 +143,8 @@ def predict(
             many = []
             fields = {"text": text, "image": None if image is None else str(image), "seed": seed}
             one = make_request(fields, "--text")
+            if image is not None:
+                open_image(image)  # refused now rather than after the model was loaded
 
         from neuraltuning.model import MultitaskModel
         from neuraltuning.model_folder import find_model

@@ -1,6 +1,6 @@
 """Reads YAML configurations into pydantic models, and says in one sentence what is wrong with one.
 
-    load_settings(RunSettings, "configs/quickstart.yaml", overrides=["training.steps=20"])
+    load_settings(RunSettings, "configs/quickstart.yaml", overrides=["tuning.steps=20"])
 
 YAML is read by its 1.2 core rules: `1e-3` is a number, `no` is text, only `true` and `false` are booleans; duplicate
 keys and aliases are refused. Values are taken as they are (strict): "8" is not a number. Knows no setting by name.
@@ -37,7 +37,7 @@ def load_settings(model: type[SettingsT], path: str | os.PathLike[str], override
     Args:
         model: the pydantic model of the whole file, preferably a `Settings`.
         path: the YAML file.
-        overrides: "dotted.key=value" with the value in YAML, later ones over earlier ones: "training.steps=20".
+        overrides: "dotted.key=value" with the value in YAML, later ones over earlier ones: "tuning.steps=20".
 
     Raises:
         InputError: no such file, no YAML, or a key or value that the model refuses; the message names file and key.
@@ -169,7 +169,7 @@ def _put(data: dict[str, Any], override: str, path: str | os.PathLike[str]) -> N
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
-        raise InputError(f"--set {override}: write a dotted key, an equals sign and a value: training.steps=20.")
+        raise InputError(f"--set {override}: write a dotted key, an equals sign and a value: tuning.steps=20.")
     node: Any = data
     for depth, part in enumerate(parts[:-1]):
         node = node.setdefault(part, {})
@@ -225,10 +225,10 @@ def _reason(problem: Any) -> str:
         return str(context["error"]).rstrip(".")
     if kind in ("literal_error", "enum"):
         return f"must be {context['expected']}"
-    expected = _EXPECTED.get(re.sub(r"_(type|parsing|from_float|size)$", "", kind))
+    expected = _EXPECTED.get(re.sub(r"_(type|parsing|from_float)$", "", kind))
     if expected is not None:
         return f"must be {expected}"
-    return str(problem["msg"]).replace("Input should", "must").replace("Value should", "must")
+    return re.sub(r"^\w+ should", "must", str(problem["msg"]))
 
 
 def _suggestion(model: type[BaseModel], location: Sequence[int | str]) -> str:

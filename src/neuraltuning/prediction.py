@@ -109,7 +109,7 @@ def read_requests(path: Path) -> list[Request]:
             sentence names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"There is no requests file {path}.") from None
     except UnicodeDecodeError:

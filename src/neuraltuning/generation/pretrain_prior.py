@@ -1,6 +1,6 @@
 """Pretrains the image prior on the embeddings and codes of Scenes' training pictures.
 
-    python -m neuraltuning.generation.pretrain_prior --out runs/generation --steps 1500
+    python -m neuraltuning.generation.pretrain_prior --out runs/generation
 
 needs the tokenizer in OUT (`pretrain_tokenizer`) and writes `OUT/image_prior.safetensors` with its configuration,
 recipe and validation scores in the JSON beside it. Interrupted, the same command goes on from its last checkpoint.
@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder with the tokenizer; weights go there too")
     parser.add_argument("--encoder", dest="encoder_name", default="efficientnet-lite0", help="gives the embeddings")
-    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=1300, help="optimiser steps")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step")
     parser.add_argument("--scenes", type=int, default=8000, help="training scenes, a multiple of 250")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes and of the training")

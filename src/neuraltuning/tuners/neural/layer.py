@@ -260,11 +260,11 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
             if not weight.shape[0]:
                 continue
             if output.dtype == activated.dtype == weight.dtype and len(projection.parts) == 1:
-                flat = output.view(-1, output.shape[-1])
-                if torch.is_grad_enabled():
-                    output = torch.addmm(flat, activated, weight.t()).view(output.shape)
+                if output.is_contiguous() and not torch.is_grad_enabled():
+                    output.view(-1, output.shape[-1]).addmm_(activated, weight.t())
                 else:
-                    flat.addmm_(activated, weight.t())
+                    flat = output.reshape(-1, output.shape[-1])
+                    output = torch.addmm(flat, activated, weight.t()).view(output.shape)
             else:
                 addition = projection.spread(activated @ weight.t(), targets).view(output.shape)
                 output = output + addition.to(output.dtype)

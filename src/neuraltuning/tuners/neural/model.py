@@ -21,8 +21,8 @@ from neuraltuning.tuners.neural.layer import NeuralTuningLayer, merge_refusal
 from neuraltuning.tuners.neural.projections import find_projections
 from neuraltuning.tuners.neural.tape import install_tape, remove_tape
 
-# The attention modules of each family that transformers hands keyword arguments down to; a value that starts with a
-# regular expression's ".*" excludes the attention modules of a vision tower.
+# The families whose attention modules get keyword arguments handed down, with the names of those modules. Gemma 3 has a
+# vision tower, too, which stays as it is.
 FAMILIES: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -83,12 +83,12 @@ class NeuralTuningModel(BaseTuner):
 
     def _prepare_model(self, peft_config: NeuralTuningConfig, model: nn.Module) -> None:
         """Checks the settings against the model, before any module is replaced."""
-        every_layer = {**vars(peft_config), "layers_to_transform": None}
-        config_of_all = type("AllLayers", (), every_layer)
+        every_layer = copy.copy(peft_config)
+        every_layer.layers_to_transform = None
         attention = {
             _plain(key): module
             for key, module in model.named_modules()
-            if check_target_module_exists(config_of_all, _plain(key)) and not _inside_adapter(key)
+            if check_target_module_exists(every_layer, _plain(key)) and not _inside_adapter(key)
         }
         if not attention:
             raise InputError(

@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and prepared scenes")
     parser.add_argument("--steps", type=int, default=2200, help="joint optimiser steps")
-    parser.add_argument("--decoder-steps", type=int, default=2000, help="further steps of the decoder alone")
+    parser.add_argument("--decoder-steps", type=int, default=900, help="further steps of the decoder alone")
     parser.add_argument("--batch", type=int, default=6, help="pictures a step")
     parser.add_argument("--scenes", type=int, default=8000, help="training scenes, a multiple of 250")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes and of the training")

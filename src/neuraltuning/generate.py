@@ -78,7 +78,7 @@ def generate(
                     torch.cat([p[place : place + 1], c[place : place + 1]], 1)
                     for p, c in zip(previous, current, strict=True)
                 ]
-                gathered = model.bridges[name].gather(pair, torch.tensor([0]), torch.tensor([1]))
+                gathered = model.bridge(name).gather(pair, torch.tensor([0]), torch.tensor([1]))
                 collected[name].append((rows[place], gathered))
         chosen = model.logits(output.last_hidden_state[:, -1]).argmax(-1)
         keep = []

@@ -129,7 +129,7 @@ class MultitaskModel(nn.Module):
                 for name, options in settings.decoders.items()
             }
         )
-        names = [decoder.token for decoder in self.decoders.values()]
+        names = list(self.decoders_by_token)
         self.task_tokens = TaskTokens(add_task_tokens(tokenizer, names), llm)
         self.format = PromptFormat(tokenizer, settings.template, names)
         self.projector = Projector(
@@ -212,9 +212,26 @@ class MultitaskModel(nn.Module):
         """The causal language model inside peft's wrapper."""
         return self.llm.get_base_model()
 
+    def decoder(self, name: str) -> Decoder:
+        """The decoder called `name`."""
+        decoder = self.decoders[name]
+        assert isinstance(decoder, Decoder)
+        return decoder
+
+    def bridge(self, name: str) -> Bridge:
+        """The bridge to the decoder called `name`."""
+        bridge = self.bridges[name]
+        assert isinstance(bridge, Bridge)
+        return bridge
+
+    @property
+    def decoders_by_token(self) -> dict[str, tuple[str, Decoder]]:
+        """Task token -> its decoder's name and the decoder, in the order of the task tokens' rows."""
+        return {self.decoder(name).token: (name, self.decoder(name)) for name in self.decoders}
+
     def decoder_of(self, token: str) -> tuple[str, Decoder]:
         """The name and decoder of a task token."""
-        return next((n, d) for n, d in self.decoders.items() if d.token == token)
+        return self.decoders_by_token[token]
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that may be trained, by part: "tuner.", "projector.", "decoders.mask.", ..."""
@@ -276,10 +293,18 @@ class MultitaskModel(nn.Module):
 
     def run(self, embeds: Tensor, batch: Batch) -> Any:
         """Runs the LLM's decoder layers on a packed batch's input vectors; see `hidden_states`."""
-        allowed = batch.attention_mask()
-        dtype = self.language_model.dtype
-        mask = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+        config = self.language_model.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        full = self._additive(batch.attention_mask(None if mixed else window))
+        mask: Tensor | dict[str, Tensor] = full
+        if mixed:  # by transformers' names for the kinds of layers
+            mask = {"full_attention": full, "sliding_attention": self._additive(batch.attention_mask(window))}
         return self.hidden_states(embeds, attention_mask=mask, position_ids=batch.position_ids, use_cache=False)
+
+    def _additive(self, allowed: Tensor) -> Tensor:
+        dtype = self.language_model.dtype
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of a packed batch and their sum (journal paper, eq. 11)."""
@@ -295,11 +320,13 @@ class MultitaskModel(nn.Module):
         self, hidden_states: Sequence[Tensor], features: ImageFeatures, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The decoders' losses on the states of a batch's task tokens: their sum, and each by name."""
-        total, parts = hidden_states[0].new_zeros((), dtype=torch.float32), {}
+        total = hidden_states[0].new_zeros((), dtype=torch.float32)
+        parts: dict[str, Tensor] = {}
         for token, found in batch.tokens.items():
             name, decoder = self.decoder_of(token)
-            gathered = self.bridges[name].gather(hidden_states, found.rows, found.positions)
-            losses = decoder.loss(self.bridges[name](gathered), features, found.owners, found.targets)
+            bridge = self.bridge(name)
+            states = bridge(bridge.gather(hidden_states, found.rows, found.positions))
+            losses = decoder.loss(states, features, found.owners, found.targets)
             total = total + sum(losses.values())
             parts |= {key: value.detach() for key, value in losses.items()}
         return total, parts
@@ -361,7 +388,8 @@ class MultitaskModel(nn.Module):
             results: list[dict[str, list[Any]]] = [{} for _ in examples]
             for token, found in batch.tokens.items():
                 name, decoder = self.decoder_of(token)
-                states = self.bridges[name](self.bridges[name].gather(hidden_states, found.rows, found.positions))
+                bridge = self.bridge(name)
+                states = bridge(bridge.gather(hidden_states, found.rows, found.positions))
                 whose = [i for i, e in enumerate(examples) for _ in e.targets.get(token, ())]
                 images = [examples[i].image for i in whose]
                 seen = all(image is not None for image in images)
@@ -403,10 +431,10 @@ class MultitaskModel(nn.Module):
     ) -> list[Reply]:
         results: list[dict[str, list[Any]]] = [{} for _ in queries]
         for name, found in generated.tokens.items():
-            decoder = self.decoders[name]
+            decoder = self.decoder(name)
             groups = [(True, [r for r in found.rows if row_images[r] >= 0])]
             groups += [(False, [r for r in found.rows if row_images[r] < 0])]
-            states = self.bridges[name](found.gathered)
+            states = self.bridge(name)(found.gathered)
             for has_image, rows in groups:
                 if not rows:
                     continue

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peft import PeftConfig, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -64,8 +65,11 @@ def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]
     for name in (HEADS, *adapter_files):
         if not (folder / name).is_file():
             raise InputError(f"The model folder {folder} has no {name}; save or copy the model again.")
-    heads = _read_tensors(folder / HEADS)
-    _read_tensors(folder / adapter_files[1])
+    heads, adapter = (_read_tensors(folder / name) for name in (HEADS, adapter_files[1]))
+    try:
+        PeftConfig.from_pretrained(str(folder / ADAPTER))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / adapter_files[0]} is damaged; save or copy the model again.") from error
     llm, tokenizer = load_llm(settings.llm, resolve_dtype(settings.dtype))
     encoder = load_encoder(settings.encoder)
     try:
@@ -79,6 +83,13 @@ def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]
         raise InputError(
             f"The adapter in {folder / ADAPTER} doesn't fit the language model {settings.llm!r}: {' '.join(first[:2])}"
         ) from error
+    odd = sorted(set(get_peft_model_state_dict(model.llm)) ^ set(adapter))
+    if odd:  # peft itself passes over some of these
+        problem = "has the surplus" if odd[0] in adapter else "lacks the"
+        raise InputError(
+            f"{folder / adapter_files[1]} {problem} tensor {odd[0]} for the language model {settings.llm!r}; "
+            "save or copy the model again."
+        )
     _load_heads(model, heads, folder / HEADS)
     return model.eval()
 

@@ -11,6 +11,10 @@ from neuraltuning.configuration import Settings
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
+def _own_decoders() -> dict[str, dict[str, Any]]:
+    return {"mask": {}, "image": {}}
+
+
 class TunerSettings(Settings):
     """Which method tunes the LLM, and the settings of each method that may be chosen."""
 
@@ -45,12 +49,12 @@ class ModelSettings(Settings):
     tuner: TunerSettings = Field(default_factory=TunerSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     decoders: dict[str, dict[str, Any]] = Field(
-        default_factory=lambda: {"mask": {}, "image": {}}, description="decoder's name -> its settings"
+        default_factory=_own_decoders, description="decoder's name -> its settings"
     )
 
     @field_validator("template")
     @classmethod
     def _has_prompt(cls, value: str) -> str:
-        if value.count("{prompt}") != 1:
-            raise ValueError("must contain {prompt} exactly once")
+        if value.count("{prompt}") != 1 or value.endswith("{prompt}"):
+            raise ValueError("must contain {prompt} exactly once, and behind it what the reply follows")
         return value

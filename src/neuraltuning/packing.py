@@ -49,6 +49,11 @@ class TokenTargets:
     owners: Tensor
     targets: Tensor | None
 
+    def to(self, device: torch.device) -> TokenTargets:
+        """The same on another device."""
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if v is not None}
+        return replace(self, **moved)
+
 
 @dataclass
 class Batch:
@@ -81,20 +86,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        tokens = {
-            name: TokenTargets(**{k: None if v is None else v.to(device) for k, v in vars(found).items()})
-            for name, found in self.tokens.items()
-        }
-        return replace(self, **moved, tokens=tokens)
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved, tokens={name: found.to(device) for name, found in self.tokens.items()})
 
-    def attention_mask(self) -> Tensor:
-        """(R, 1, T, T) bool, True where a position may attend."""
+    def attention_mask(self, window: int | None = None) -> Tensor:
+        """(R, 1, T, T) bool, True where a position may attend, with `window` only to so many of its last positions."""
         keys = self.segment_ids[:, None, :]
         same = self.segment_ids[:, :, None] == keys
         context = (self.context_ids[:, :, None] == keys) & (keys != NO_SEGMENT)
         steps = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
-        return ((same | context) & (steps[:, None] >= steps[None, :])).unsqueeze(1)
+        allowed = (same | context) & (steps[:, None] >= steps[None, :])
+        if window is not None:
+            allowed &= self.position_ids[:, :, None] - self.position_ids[:, None, :] < window
+        return allowed.unsqueeze(1)
 
 
 class Packer:
@@ -118,13 +122,17 @@ class Packer:
             raise InputError(
                 f"data.row_length is {row_length}, but the tokens of an image and a short text take {least}; raise it."
             )
-        self.decoders = {d.token: d for d in model.decoders.values()}
+        self.decoders = {token: decoder for token, (_, decoder) in model.decoders_by_token.items()}
         self.row_length = row_length
         self.text_only = text_only
         self.left_out = 0
 
     def __call__(self, groups: Sequence[Sequence[Example]]) -> Batch:
-        """Packs groups of examples; the examples of a group that have an image share it."""
+        """Packs groups of examples; the examples of a group that have an image share it.
+
+        Raises:
+            InputError: no example finds room.
+        """
         images = _Images()
         task_names = tuple(sorted({e.task for group in groups for e in group}))
         rows = [_Row()]
@@ -161,6 +169,10 @@ class Packer:
                         assert owner is not None
                         entry = (len(rows) - 1, position, images.place(owner), encoded)
                         found.setdefault(token, []).append(entry)
+        if not any(label != NO_LABEL for row in rows for label in row.labels):
+            raise InputError(
+                f"No example of a batch finds room in rows of {self.row_length} positions; raise data.row_length."
+            )
         return self._batch(rows, image_order, images.images, task_names, found)
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:

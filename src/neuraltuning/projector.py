@@ -27,11 +27,10 @@ class Projector(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(token_size)
         self.linear = nn.Linear(token_size, output_size)
-        self.residual = nn.Sequential(
-            nn.Linear(token_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, output_size)
-        )
-        nn.init.zeros_(self.residual[-1].weight)
-        nn.init.zeros_(self.residual[-1].bias)
+        last = nn.Linear(hidden_size, output_size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.residual = nn.Sequential(nn.Linear(token_size, hidden_size), nn.GELU(), last)
         self.place = nn.Parameter(torch.zeros(n_tokens, output_size))
         self.output_rms = output_rms
 

@@ -60,6 +60,20 @@ class SelfAttentionLayer(nn.Module):
         return x.reshape(n, height, width, channels)
 
 
+class SelfAttention(nn.Module):
+    """The self-attention layers that follow one stage."""
+
+    def __init__(self, channels: int, state_size: int, n_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SelfAttentionLayer(channels, state_size) for _ in range(n_layers))
+
+    def forward(self, x: Tensor, states: Tensor) -> Tensor:
+        """x (N, h, w, c) and states (N, state_size) -> (N, h, w, c)."""
+        for layer in self.layers:
+            x = layer(x, states)
+        return x
+
+
 def _window(side: int) -> int:
     """The largest divisor of `side` that is at most `WINDOW`."""
     return next(w for w in range(min(side, WINDOW), 0, -1) if side % w == 0)
@@ -130,6 +144,7 @@ class MaskDecoder(Decoder):
         if any(c % HEAD_SIZE for c in channels):
             raise InputError(f"Each of the mask decoder's channels must be a multiple of {HEAD_SIZE}, got {channels}.")
         self.grid = encoder.grid
+        self.channels = tuple(channels)
         self.dice_weight, self.bce_weight = dice_weight, bce_weight
         map_channels = [shape[0] for shape in encoder.map_shapes][::-1]  # coarse to fine
         map_channels = (map_channels + [0] * (STAGES + 1))[: STAGES + 1]
@@ -148,8 +163,7 @@ class MaskDecoder(Decoder):
             nn.ConvTranspose2d(channels[i], channels[i + 1], kernel_size=2, stride=2) for i in range(STAGES)
         )
         self.attentions = nn.ModuleList(
-            nn.ModuleList(SelfAttentionLayer(channels[i + 1], state_size) for _ in range(attention_layers[i]))
-            for i in range(STAGES)
+            SelfAttention(c, state_size, n) for c, n in zip(channels[1:], attention_layers, strict=True)
         )
         self.smoothings = nn.ModuleList(nn.Conv2d(c, c, kernel_size=3, padding=1) for c in channels[1:])
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
@@ -179,9 +193,7 @@ class MaskDecoder(Decoder):
             if self.has_lateral[stage]:
                 images.append(self.laterals[stage](_channels_last(features.maps[-1 - stage], side)))
             else:
-                images.append(
-                    images[0].new_zeros(features.tokens.shape[0], *side, self.norms[stage - 1].weight.shape[0])
-                )
+                images.append(images[0].new_zeros(features.tokens.shape[0], *side, self.channels[stage]))
         if self.has_lateral[0]:
             images[0] = images[0] + self.laterals[0](_channels_last(features.maps[-1], self.grid))
         x = self.conditionings[0](images[0], owners, states)
@@ -195,8 +207,7 @@ class MaskDecoder(Decoder):
             if match is not None:
                 x = x + self.matches[i + 1](_channels_last(match, (x.shape[1], x.shape[2])))
             x = x + self.smoothings[i](F.gelu(self.norms[i](x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            for layer in self.attentions[i]:
-                x = layer(x, states)
+            x = self.attentions[i](x, states)
         return self.out(F.gelu(x)).squeeze(-1)
 
     def loss(

@@ -163,7 +163,7 @@ class Runner:
         """The replies of `model`, in the order of the queries."""
         replies: list[Reply] = []
         for batch in self._batches(queries):
-            replies += model.reply_batch(batch)
+            replies += _answers(model, batch)
             self.report(label, len(replies), len(queries))
         return replies
 
@@ -178,6 +178,16 @@ class Runner:
     def _batches(self, items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         for start in range(0, len(items), self.batch_size):
             yield items[start : start + self.batch_size]
+
+
+def _answers(model: MultitaskModel, queries: Sequence[Query]) -> list[Reply]:
+    """The replies of `model`; one that can't be decoded, as `<OBJ>` without an image, is empty and spoils no other."""
+    try:
+        return model.reply_batch(queries)
+    except InputError:
+        if len(queries) == 1:
+            return [Reply(text="")]
+        return [reply for query in queries for reply in _answers(model, [query])]
 
 
 def _blank(image: Image.Image | None) -> Image.Image:

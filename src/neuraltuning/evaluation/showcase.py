@@ -40,10 +40,9 @@ def _item_values(answered: Answered, resources: ScoringResources) -> list[dict[s
     """The scores of each item alone."""
     metric = answered.task.metric(resources)
     values = [metric.update(e, r) for e, r in zip(answered.examples, answered.replies, strict=True)]
-    later = getattr(metric, "per_item", dict)()
-    if isinstance(later, dict):  # scores that need the whole split first, by the example's id
-        values = [{**v, **later.get(e.id, {})} for e, v in zip(answered.examples, values, strict=True)]
-    return values
+    # scores that need the whole split first, by the example's id
+    later: dict[str, dict[str, float]] = metric.per_item() if hasattr(metric, "per_item") else {}
+    return [{**v, **later.get(e.id, {})} for e, v in zip(answered.examples, values, strict=True)]
 
 
 def _write_item(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from neuraltuning.data.sample import Sample
+from neuraltuning.errors import InputError
 from neuraltuning.tasks import Example, get_task
 
 
@@ -16,6 +17,8 @@ class Mixture(Dataset[list[Example]]):
     """Item i: the examples of one sample, chosen at random from (seed, i) alone, so that a run can be resumed anywhere.
 
     A task with the share 2.3 contributes two examples, and a third with probability 0.3, as far as the sample has them.
+    No item is empty: where the shares give nothing, one task is drawn by its share, and a sample that offers no example
+    of any task is passed over.
     """
 
     def __init__(self, samples: Sequence[Sample], shares: Mapping[str, float], seed: int, length: int) -> None:
@@ -28,7 +31,7 @@ class Mixture(Dataset[list[Example]]):
             length: items in all.
         """
         self.samples, self.seed, self.length = samples, seed, length
-        self.shares = {name: (get_task(name), share) for name, share in shares.items()}
+        self.shares = {name: (get_task(name), share) for name, share in shares.items() if share > 0}
         self._kept: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -36,13 +39,24 @@ class Mixture(Dataset[list[Example]]):
 
     def __getitem__(self, index: int) -> list[Example]:
         epoch, place = divmod(index, len(self.samples))
-        sample = self.samples[int(self._order(epoch)[place])]
+        order = self._order(epoch)
         rng = np.random.default_rng((self.seed, index))
+        for further in range(len(order)):
+            chosen = self._choose(self.samples[int(order[(place + further) % len(order)])], rng)
+            if chosen:
+                return chosen
+        raise InputError(f"No sample offers an example of any task that is asked for ({', '.join(self.shares)}).")
+
+    def _choose(self, sample: Sample, rng: np.random.Generator) -> list[Example]:
         chosen: list[Example] = []
         for task, share in self.shares.values():
             wanted = int(share) + int(rng.random() < share % 1.0)
             if wanted:
                 chosen += task.examples(sample, rng)[:wanted]
+        if not chosen and self.shares:
+            tasks, shares = zip(*self.shares.values(), strict=True)
+            for place in rng.choice(len(tasks), len(tasks), replace=False, p=np.array(shares) / sum(shares)):
+                chosen = chosen or tasks[place].examples(sample, rng)[:1]
         return chosen
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers import set_seed
@@ -22,12 +22,12 @@ from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
 from neuraltuning.model import MultitaskModel
 from neuraltuning.model_folder import RUN_SUBFOLDER
-from neuraltuning.tasks import Example
+from neuraltuning.tasks import Example, get_task
 from neuraltuning.training.alignment import align
 from neuraltuning.training.mixture import Mixture
 from neuraltuning.training.settings import RunSettings, StageSettings
 from neuraltuning.training.stages import Stage, Tuning, Warmup
-from neuraltuning.training.trainer import StageTrainer
+from neuraltuning.training.trainer import StageTrainer, parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -53,69 +53,87 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         InputError: `output` holds another run, or the settings don't fit.
         KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
     """
-    _open_run(settings, output, resume)
+    _check_folder(settings, output, resume)
     model = MultitaskModel.build(settings.model, settings.seed)
+    stages = _stages(settings, model)
+    with atomic_path(output / CONFIGURATION) as temporary:  # what could not begin leaves nothing
+        temporary.write_text(dump_settings(settings), encoding="utf-8")
     if settings.alignment_images and not any((output / STAGES).glob("*/done")):
         samples = open_split(settings.data.source, "train", settings.data.seed)
         share = align(model, samples, settings.alignment_images, settings.seed)
         logger.info("%.0f %% of the object tokens are nearest to the right word.", 100.0 * share)
-    for number, (stage, stage_settings) in enumerate(_stages(settings, model)):
-        _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number, resume=resume)
+    for number, (stage, stage_settings) in enumerate(stages):
+        _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
     model.save_pretrained(output / RUN_SUBFOLDER)
     return output / RUN_SUBFOLDER
 
 
-def _open_run(settings: RunSettings, output: Path, resume: bool) -> None:
-    text = dump_settings(settings)
+def _check_folder(settings: RunSettings, output: Path, resume: bool) -> None:
     kept = output / CONFIGURATION
     if resume and kept.is_file():
-        if kept.read_text(encoding="utf-8") != text:
+        if kept.read_text(encoding="utf-8") != dump_settings(settings):
             raise InputError(f"{kept} differs from the configuration given; resume with the run's own one.")
-        return
-    if output.is_dir() and any(output.iterdir()):
+    elif output.is_dir() and any(output.iterdir()):
         raise InputError(f"{output} is not empty; give another --output, or --resume to go on with the run in it.")
-    with atomic_path(kept) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, StageSettings]]:
+    read = set(model.decoders_by_token)
+    for name in settings.mixture:
+        for token in set(get_task(name).tokens) - read:
+            raise InputError(
+                f"The task {name} of the mixture writes {token}, which no decoder reads; "
+                "add one to model.decoders, or leave the task out."
+            )
     stages: list[tuple[Stage, StageSettings]] = []
     if settings.warmup is not None and settings.warmup.steps:
         stages.append((Warmup(model, settings.data.row_length), settings.warmup))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
+    for stage, stage_settings in stages:
+        parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins
+        if not _shares(stage, settings):
+            raise InputError(
+                f"{stage.name} learns from task tokens alone, and no task of the mixture has one: leave it out."
+            )
     return stages
 
 
+def _shares(stage: Stage, settings: RunSettings) -> dict[str, float]:
+    """The part of the mixture that teaches a stage something."""
+    return {n: s for n, s in settings.mixture.items() if get_task(n).tokens or not stage.token_tasks_only}
+
+
 def _train_stage(
-    stage: Stage, stage_settings: StageSettings, settings: RunSettings, output: Path, *, seed: int, resume: bool
+    stage: Stage, stage_settings: StageSettings, settings: RunSettings, output: Path, *, seed: int
 ) -> None:
     folder = output / STAGES / stage.name
     done = folder / "done"
     train = open_split(settings.data.source, "train", settings.data.seed)
     validation = open_split(settings.data.source, "validation", settings.data.seed, stage_settings.validation_samples)
+    shares = _shares(stage, settings)
     set_seed(seed)
     trainer = StageTrainer(
         stage,
         stage_settings,
-        data=Mixture(train, settings.mixture, seed, stage_settings.steps * stage_settings.batch_size),
-        validation=_all(validation, settings),
+        data=Mixture(train, shares, seed, stage_settings.steps * stage_settings.batch_size),
+        validation=_all(validation, shares, settings.seed),
         folder=folder,
         log=output / LOG,
         seed=seed,
     )
     if not done.is_file():
-        fresh = not resume or not folder.is_dir()
-        if fresh:
-            rows = Mixture(train, settings.mixture, seed, PREPARE_ROWS)
+        checkpoint = trainer.last_checkpoint()
+        if checkpoint is None:
+            rows = Mixture(train, shares, seed, PREPARE_ROWS)
             stage.prepare([rows[i] for i in range(PREPARE_ROWS)])
-        trainer.run(resume=resume)
+        trainer.run(checkpoint)
         done.touch()
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     trainer.load_best()
 
 
-def _all(samples: Sequence[Sample], settings: RunSettings) -> list[list[Example]]:
+def _all(samples: Sequence[Sample], shares: Mapping[str, float], seed: int) -> list[list[Example]]:
     """The examples of a fixed choice for the validation loss."""
-    mixture = Mixture(samples, settings.mixture, settings.seed, len(samples))
+    mixture = Mixture(samples, shares, seed, len(samples))
     return [mixture[i] for i in range(len(samples))]

@@ -32,9 +32,11 @@ class Stage(nn.Module, ABC):
     Attributes:
         name: "warmup" or "tuning".
         model: the model that it trains.
+        token_tasks_only: whether only tasks with task tokens teach it something.
     """
 
     name: str
+    token_tasks_only = False
 
     def __init__(self, model: MultitaskModel) -> None:
         super().__init__()
@@ -76,6 +78,7 @@ class Warmup(Stage):
     """
 
     name = "warmup"
+    token_tasks_only = True
 
     def __init__(self, model: MultitaskModel, row_length: int) -> None:
         super().__init__(model)
@@ -90,7 +93,7 @@ class Warmup(Stage):
         states = self._hidden_states(batch)
         for token, found in batch.tokens.items():
             name, _ = self.model.decoder_of(token)
-            bridge = self.model.bridges[name]
+            bridge = self.model.bridge(name)
             targets = [t for row in rows for e in row for cut in mentions(e) for t in cut.targets.get(token, ())]
             owners = [e.sample for row in rows for e in row for t in e.targets.get(token, ())]
             names = [category_of(sample, target) for sample, target in zip(owners, targets, strict=True)]
@@ -109,7 +112,7 @@ class Warmup(Stage):
         """The frozen LLM's states, as far up as the bridges read."""
         model = self.model
         embeds = model.embed(batch.input_ids)
-        deepest = max(layer for bridge in model.bridges.values() for _, layer in bridge.sources)
+        deepest = max(layer for name in model.bridges for _, layer in model.bridge(name).sources)
         with model.llm.disable_adapter(), lowest_layers(model.language_model.get_decoder(), deepest):
             return model.run(embeds, batch).hidden_states
 

@@ -26,7 +26,7 @@ from transformers import (
     TrainingArguments,
     get_cosine_schedule_with_warmup,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.files import atomic_path
@@ -106,35 +106,32 @@ class StageTrainer(Trainer):
         self._counts: dict[str, int] = {}
         self.add_callback(_Validation(self))
 
-    def run(self, *, resume: bool) -> None:
-        """Trains to the end, from the last checkpoint with `resume` where there is one.
+    def run(self, checkpoint: Path | None) -> None:
+        """Trains to the end, from `checkpoint` where there is one.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; a checkpoint was written before.
             RunError: the loss is not a number.
         """
-        checkpoint = (
-            get_last_checkpoint(self.args.output_dir) if resume and Path(self.args.output_dir).is_dir() else None
-        )
         with _StopSignal() as stop:
             self.add_callback(_Stopping(stop))
-            self.train(resume_from_checkpoint=checkpoint)
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if stop.asked:
             raise KeyboardInterrupt
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         losses = model(inputs["batch"])
         if not torch.isfinite(losses.total):
             raise RunError(
                 f"The loss of stage {self.stage.name} is {losses.total.item()} at step {self.state.global_step + 1}; "
-                "lower its learning_rates, then run again from the last checkpoint with --resume."
+                f"lower {self.stage.name}.learning_rates and tune into a new folder."
             )
         for name, value in losses.parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
         return losses.total
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the mean of each loss since the last line, and writes the record to the run's log."""
         logs = dict(logs)
         for name, total in self._sums.items():
@@ -171,7 +168,7 @@ class StageTrainer(Trainer):
     def offer(self, loss: float) -> None:
         """Keeps the present weights if their validation loss is the lowest so far (SPEC 5: never chosen on test)."""
         best = self.best_folder / BEST_LOSS
-        if best.is_file() and float(best.read_text()) <= loss:
+        if best.is_file() and not loss < float(best.read_text()):  # NaN is never the lowest
             return
         with atomic_path(self.best_folder, directory=True) as folder:
             save_file(self.stage.model.trained_state(), folder / WEIGHTS)
@@ -181,13 +178,20 @@ class StageTrainer(Trainer):
         """Puts the weights of the lowest validation loss into the model."""
         self.stage.model.load_trained_state(load_file(self.best_folder / WEIGHTS))
 
+    def last_checkpoint(self) -> Path | None:
+        """The last complete checkpoint; in one that was being written when the run broke off the state is missing."""
+        complete = [
+            state.parent for state in Path(str(self.args.output_dir)).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
+        ]
+        return max(complete, key=lambda folder: int(folder.name.split("-")[1]), default=None)
+
     @property
     def best_folder(self) -> Path:
         """Where the weights of the lowest validation loss are."""
         return Path(str(self.args.output_dir)) / "best"
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+        return SequentialSampler(self.train_dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))

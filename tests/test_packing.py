@@ -66,13 +66,16 @@ def outcome(model: MultitaskModel, groups: Sequence[Sequence[Example]], row_leng
     return Outcome(batch.labels[learnt], model.logits(output.last_hidden_state[learnt]), states, losses)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3_text"])
-@pytest.mark.parametrize("row_length", [1000, 200], ids=["one row", "several rows"])
+@pytest.mark.parametrize(
+    ("family", "row_length", "rows"),
+    [("llama", 1000, 1), ("llama", 170, 2), ("qwen2", 170, 2), ("gemma3_text", 170, 2)],
+)
 def test_packed_examples_give_what_they_give_alone(
-    models: dict[str, MultitaskModel], family: str, row_length: int
+    models: dict[str, MultitaskModel], family: str, row_length: int, rows: int
 ) -> None:
     model = models[family]
-    groups = [group(0), group(1, "text_to_image"), group(2, "captioning", "text_to_image"), group(3)]
+    groups = [group(0), group(1, "text_to_image"), group(2, "captioning", "text_to_image", "reasoning_segmentation")]
+    assert len(Packer(model, row_length)(groups).input_ids) == rows
     packed = outcome(model, groups, row_length)
     alone = [outcome(model, [[example]]) for examples in groups for example in examples]
     torch.testing.assert_close(packed.labels, torch.cat([a.labels for a in alone]))
@@ -225,7 +228,8 @@ def test_what_finds_no_room_is_left_out_and_counted(model: MultitaskModel) -> No
     assert packer.left_out == 1
     assert batch.input_ids.shape[1] <= 120
     assert len(batch.labels[batch.labels != NO_LABEL]) == 2 * len(model.format.reply_ids("a b c"))
-    packer([[long]])
+    with pytest.raises(InputError, match=r"120.*data\.row_length"):
+        packer([[long]])
     assert packer.left_out == 2
 
 

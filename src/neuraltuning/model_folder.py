@@ -45,7 +45,7 @@ def save_model(model: MultitaskModel, folder: str | os.PathLike[str]) -> Path:
         RunError: the folder could not be written; what stood there before is untouched.
     """
     with atomic_path(folder, directory=True) as temporary:
-        model.llm.save_pretrained(str(temporary / ADAPTER))
+        model.llm.save_pretrained(str(temporary / ADAPTER), save_embedding_layers=False)  # new rows are in the heads
         save_file({k: v.detach().contiguous().cpu() for k, v in model.heads().items()}, temporary / HEADS)
         model.format.tokenizer.save_pretrained(str(temporary / TOKENIZER))
         config = {"format_version": FORMAT_VERSION, "model": model.settings.model_dump(mode="json")}

@@ -54,7 +54,7 @@ def _shards(
     dataset = SceneDataset(split, count, seed)
     progress = Progress(f"{split} scenes", count // SHARD)
     for number in range(count // SHARD):
-        path = folder / f"{split}-{seed}-{size}px-{number:04d}.safetensors"
+        path = folder / Path(encoder.name).name / f"{split}-{seed}-{size}px-{number:04d}.safetensors"
         if not path.exists():
             pixels, embeddings = [], []
             for start in range(number * SHARD, (number + 1) * SHARD, _BATCH):

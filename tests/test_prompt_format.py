@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
@@ -9,7 +11,7 @@ from tests.tiny_models import tokenizer
 
 TEMPLATE = "Question: {prompt}\nAnswer:"
 NAMES = ("<OBJ>", "<GEN>")
-KINDS = {"bytes": {}, "no bos": {"bos": False}, "metaspace": {"word_pieces": "metaspace"}}
+KINDS: dict[str, dict[str, Any]] = {"bytes": {}, "no bos": {"bos": False}, "metaspace": {"word_pieces": "metaspace"}}
 
 
 @pytest.fixture(params=list(KINDS))

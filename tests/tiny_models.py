@@ -167,7 +167,7 @@ def lively(model: MultitaskModel, seed: int = 5) -> MultitaskModel:
         for parameter in model.trainable_parameters().values():
             if not parameter.any():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-        for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.6)):
+        for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.8)):
             rows.copy_(size * torch.randn(rows.shape, generator=generator))
     return model.eval()
 

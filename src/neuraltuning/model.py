@@ -141,7 +141,7 @@ class MultitaskModel(nn.Module):
             {name: Bridge(sources, hidden_size, settings.state.size) for name in settings.decoders}
         )
         if adapter_folder is not None:
-            self.llm: PeftModel = PeftModel.from_pretrained(llm, adapter_folder, is_trainable=True)
+            self.llm: PeftModel = _load_adapter(llm, adapter_folder)
         else:
             tuner = settings.tuner
             config = peft_config or tuner_config(tuner.method, **tuner.settings.get(tuner.method, {}))
@@ -361,6 +361,10 @@ class MultitaskModel(nn.Module):
         Raises:
             InputError: as `reply`; the message names the request by its place in `queries` where there are several.
         """
+        if not queries:
+            return []
+        if not queries:
+            return []
         self._check(queries)
         distinct, row_images = _distinct([q.image for q in queries])
         features, projected = self.see(self.encoder.preprocess(distinct)) if distinct else (None, None)
@@ -380,6 +384,10 @@ class MultitaskModel(nn.Module):
 
         This is what the papers' released code scores; a reply that the model would not have written counts as written.
         """
+        if not examples:
+            return []
+        if not examples:
+            return []
         with self._evaluating():
             batch = Packer(self, row_length=4096)([[e] for e in examples]).to(self.device)
             features, projected = self.see(batch.pixel_values)
@@ -462,6 +470,21 @@ class MultitaskModel(nn.Module):
             yield
         finally:
             self.train(was_training)
+
+
+def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftModel:
+    """The LLM with the tuner that peft saved in `folder`.
+
+    Raises:
+        InputError: the two don't belong together.
+    """
+    try:
+        return PeftModel.from_pretrained(llm, folder, is_trainable=True)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"The adapter in {folder} doesn't fit the language model {llm.name_or_path}: {reason[:300]}"
+        ) from error
 
 
 def _layer(layer: int, n_layers: int) -> int:

@@ -72,17 +72,7 @@ def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]
         raise InputError(f"{folder / adapter_files[0]} is damaged; save or copy the model again.") from error
     llm, tokenizer = load_llm(settings.llm, resolve_dtype(settings.dtype))
     encoder = load_encoder(settings.encoder)
-    try:
-        model = model_class(
-            settings, llm=llm, tokenizer=tokenizer, encoder=encoder, adapter_folder=str(folder / ADAPTER)
-        )
-    except (RuntimeError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        first = str(error).strip().splitlines()
-        raise InputError(
-            f"The adapter in {folder / ADAPTER} doesn't fit the language model {settings.llm!r}: {' '.join(first[:2])}"
-        ) from error
+    model = model_class(settings, llm=llm, tokenizer=tokenizer, encoder=encoder, adapter_folder=str(folder / ADAPTER))
     odd = sorted(set(get_peft_model_state_dict(model.llm)) ^ set(adapter))
     if odd:  # peft itself passes over some of these
         problem = "has the surplus" if odd[0] in adapter else "lacks the"

@@ -166,7 +166,8 @@ class Packer:
                     for position, target in zip(positions, targets, strict=True):
                         owner = self.decoders[token].target_image(example.image, target)
                         encoded = self.decoders[token].encode_target(target)
-                        assert owner is not None
+                        if owner is None:
+                            raise InputError(f"{example.id}: its reply carries {token}, which needs an image; add one.")
                         entry = (len(rows) - 1, position, images.place(owner), encoded)
                         found.setdefault(token, []).append(entry)
         if not any(label != NO_LABEL for row in rows for label in row.labels):

@@ -51,7 +51,7 @@ def _train(rank: int, address: str, folder: str) -> None:
 def _fully_sharded(model: nn.Module) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
-    for layer in model.base_model.model.model.layers:  # type: ignore[union-attr]
+    for layer in model.base_model.model.model.layers:
         fully_shard(layer)
     fully_shard(model)
     return model
@@ -69,5 +69,5 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch
 @pytest.mark.parametrize("way", ["ddp", "fsdp2"])
 def test_gradients_equal_one_process(way: str, checkpointing: bool, found: dict[str, dict[str, torch.Tensor]]) -> None:
     model = _model(False)
-    sum(_loss(model, batch) / WORKERS for batch in tokens(2 * WORKERS).split(2)).backward()  # type: ignore[union-attr]
+    sum(_loss(model, batch) / WORKERS for batch in tokens(2 * WORKERS).split(2)).backward()
     assert largest_difference(found[f"{way} {checkpointing}"], gradients(model)) < 1e-6

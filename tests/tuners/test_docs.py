@@ -1,4 +1,4 @@
-"""The examples of docs/neural-tuning.md run as they stand, one after the other, and its table of settings is complete."""
+"""The examples of docs/neural-tuning.md run as they stand, in order, and its table of settings is complete."""
 
 from __future__ import annotations
 

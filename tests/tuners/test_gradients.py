@@ -35,7 +35,7 @@ def one_forward(model: PeftModel) -> None:
 
 def two_forwards_then_backward(model: PeftModel) -> None:
     losses = [_loss(model, 1), _loss(model, 2)]
-    sum(losses).backward()  # type: ignore[union-attr]
+    sum(losses).backward()
 
 
 def a_forward_without_gradients_in_between(model: PeftModel) -> None:

@@ -72,6 +72,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         self.neural_tuning_dropout = nn.ModuleDict()
         self.neural_tuning_plan: dict[str, Plan] = {}
         self._disable_adapters = False
+        self._contiguous = not any(projection.interleaved_heads for projection in self.projections)
         self.merged_adapters = []
         self._handles: dict[int, RemovableHandle] = {}
         self.update_layer(adapter_name, config)
@@ -166,8 +167,8 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
 
     def _run_network(
         self, name: str, plan: Plan, hidden: torch.Tensor, tape: Tape | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], str]:
-        """Eq. 1-3 for one adapter: Za, (B * T, d_z), W_b's rows for each projection, and the targets."""
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Plan]:
+        """Eq. 1-3 for one adapter: Za, (B * T, d_z), W_b's rows for each projection, and the plan."""
         if tape is None:
             raise RunError(
                 f"Neural tuning's state did not reach {type(self.base_layer).__name__}: call the model or its decoder, "
@@ -187,7 +188,9 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
             hidden = hidden.to(weight.dtype)
         key = (name, plan.position)
         if config.carry and plan.position > 0:
-            previous = tape.rows[name, plan.position - 1].to(weight.device)
+            previous = tape.rows[name, plan.position - 1]
+            if previous.device != weight.device:  # the layers are spread over several devices
+                previous = previous.to(weight.device)
             vector = torch.addmm(previous, hidden, weight.t(), beta=config.alpha, alpha=1 - config.alpha)
         else:
             vector = torch.mm(hidden, weight.t())
@@ -200,7 +203,7 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
             tape.record.add(name, plan.layer, activated, shape)
         if config.dropout:
             activated = self.neural_tuning_dropout[name](activated)
-        return activated, self._weight("neural_tuning_up", name).split_with_sizes(plan.widths), config.targets
+        return activated, self._weight("neural_tuning_up", name).split_with_sizes(plan.widths), plan
 
     def _activate(self, key: tuple[str, int], plan: Plan, vector: torch.Tensor, tape: Tape) -> torch.Tensor:
         """Eq. 3: Za of Zu."""
@@ -254,20 +257,20 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         running = getattr(_running, "additions", None)
         if running is None or running[0] is not self:
             return output
-        projection = self.projections[index]
-        for activated, weights, targets in running[1]:
-            weight = weights[index]
-            if not weight.shape[0]:
+        for activated, weights, plan in running[1]:
+            width = plan.widths[index]
+            if not width:
                 continue
-            if output.dtype == activated.dtype == weight.dtype and len(projection.parts) == 1:
+            weight = weights[index]
+            # where the parts lie as the addition has them and the number formats agree, one product also adds
+            if width == output.shape[-1] and self._contiguous and output.dtype == activated.dtype == weight.dtype:
                 if output.is_contiguous() and not torch.is_grad_enabled():
-                    output.view(-1, output.shape[-1]).addmm_(activated, weight.t())
+                    output.view(-1, width).addmm_(activated, weight.t())
                 else:
-                    flat = output.reshape(-1, output.shape[-1])
-                    output = torch.addmm(flat, activated, weight.t()).view(output.shape)
+                    output = torch.addmm(output.reshape(-1, width), activated, weight.t()).view(output.shape)
             else:
-                addition = projection.spread(activated @ weight.t(), targets).view(output.shape)
-                output = output + addition.to(output.dtype)
+                addition = self.projections[index].spread(activated @ weight.t(), plan.config.targets)
+                output = output + addition.view(output.shape).to(output.dtype)
         return output
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/tuner_layer.py --hidden 2048 --tokens 512
 
-A step of the whole model takes seconds on a shared machine; one layer takes milliseconds, and the
-fastest of many rounds repeats. Each method runs over a chain of layers that compute query, key and value and nothing
+A step of the whole model takes seconds on a shared machine; one layer takes milliseconds, and the fastest of many
+rounds repeats. Each method runs over a chain of layers that compute query, key and value and nothing
 else. Printed, in microseconds a layer: the projections alone, and what each method adds to them.
 """
 

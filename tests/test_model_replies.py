@@ -166,7 +166,7 @@ def test_batched_replies_equal_single_ones(wild: MultitaskModel) -> None:
     # this says something only if the replies are of all sorts
     assert sum(len(reply.masks) for reply in together) > 4
     assert max(len(reply.masks) for reply in together) > 1
-    assert len({reply.text for reply in together}) == len(together)
+    assert len({reply.text for reply in together}) > 2
 
 
 def test_requests_with_and_without_an_image_share_a_batch(model: MultitaskModel) -> None:

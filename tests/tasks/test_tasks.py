@@ -12,6 +12,7 @@ import pytest
 import neuraltuning.tasks
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.scenes import SceneDataset
+from neuraltuning.data.source import category_names
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.image_features import FeatureExtractor
 from neuraltuning.reply import Reply
@@ -167,7 +168,7 @@ def mean_color(images: Sequence[Any]) -> tuple[Any, None]:
     return np.stack([np.asarray(i.convert("RGB").resize((4, 4)), dtype=float).ravel() for i in images]), None
 
 
-RESOURCES = ScoringResources(FeatureExtractor("pixels", mean_color))
+RESOURCES = ScoringResources(FeatureExtractor("pixels", mean_color), category_names("scenes"))
 MAIN = {
     "captioning": "object_f1",
     "reasoning_segmentation": "oiou",

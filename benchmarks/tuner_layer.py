@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def step(chain: nn.Module, hidden: torch.Tensor) -> None:
         parameter.grad = None
 
 
-def fastest(runs: dict[str, Callable[[], None]], seconds: float) -> dict[str, float]:
+def fastest(runs: Mapping[str, Callable[[], None]], seconds: float) -> dict[str, float]:
     """The least processor time of each, taking turns."""
     best = dict.fromkeys(runs, float("inf"))
     end = time.perf_counter() + seconds
@@ -109,9 +110,7 @@ def main() -> None:
     for name, run, hidden in (("step", step, many), ("prefill", forward, many), ("decode", forward, one)):
         for chain in chains.values():
             chain.train(name == "step")
-        runs = {
-            method: lambda run=run, chain=chain, hidden=hidden: run(chain, hidden) for method, chain in chains.items()
-        }
+        runs = {method: partial(run, chain, hidden) for method, chain in chains.items()}
         best = fastest(runs, arguments.seconds)
         bare = best.pop("bare")
         micro = 1e6 / arguments.layers

@@ -187,13 +187,13 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         if hidden.dtype != weight.dtype:
             hidden = hidden.to(weight.dtype)
         key = (name, plan.position)
+        vector = F.linear(hidden, weight)
         if config.carry and plan.position > 0:
             previous = tape.rows[name, plan.position - 1]
             if previous.device != weight.device:  # the layers are spread over several devices
                 previous = previous.to(weight.device)
-            vector = torch.addmm(previous, hidden, weight.t(), beta=config.alpha, alpha=1 - config.alpha)
-        else:
-            vector = torch.mm(hidden, weight.t())
+            # not one addmm with beta and alpha, whose gradient goes over the hidden states once more to scale them
+            vector = torch.lerp(vector, previous, config.alpha)
         if config.norm_after_carry:
             scale = self._weight("neural_tuning_norm", name).to(vector.dtype)
             vector = F.rms_norm(vector, (config.d_z,), scale, NORM_EPSILON)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from neuraltuning.configuration import dump_settings, validate_settings
 from neuraltuning.data.scenes import SceneDataset
@@ -27,9 +27,16 @@ from tests.tiny_models import lively, model_values, sample
 TASKS = ("referring_segmentation", "reasoning_segmentation", "visual_question_answering", "text_to_image")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+MAX_NEW_TOKENS = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_replies() -> Iterator[None]:
+    """The random models never end a reply by themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in TASKS:
+            patch.setattr(type(get_task(name)), "max_new_tokens", MAX_NEW_TOKENS)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,6 @@ def write_run(folder: Path, settings: RunSettings, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
-    torch.set_num_threads(1)
     path = write_run(folder / "run", run_settings(folder), seed=5)
     assert evaluate(path, None, None, path) == path / "metrics.json"
     return path
@@ -127,7 +133,7 @@ def test_scores_are_those_of_free_replies(metrics: dict[str, Any], run: Path, fo
     model = MultitaskModel.from_pretrained(run)
     free, forced = SegmentationMetric(), SegmentationMetric()
     for example in examples:
-        free.update(example, model.reply(example.image, example.prompt, max_new_tokens=64))
+        free.update(example, model.reply(example.image, example.prompt, max_new_tokens=MAX_NEW_TOKENS))
         forced.update(example, model.teacher_forced([example])[0])
     scores = metrics["splits"]["test"]["referring_segmentation"]
     assert scores["oiou"] == pytest.approx(free.compute()["oiou"], abs=1e-4)
@@ -138,7 +144,7 @@ def test_scores_are_those_of_free_replies(metrics: dict[str, Any], run: Path, fo
 def test_every_model_is_asked_the_same(folder: Path, run: Path) -> None:
     settings = run_settings(folder)
     other = write_run(folder / "other", settings.model_copy(update={"seed": 9}), seed=6)
-    evaluate(other, ["test"], None, other)
+    evaluate(other, ["test"], 4, other)
     for task in TASKS:
         asked = []
         for one in (run, other):

@@ -234,19 +234,21 @@ def test_a_crash_before_the_first_checkpoint_starts_the_stage_again(
     assert_equal_runs(uninterrupted, run)
 
 
-@pytest.mark.parametrize("where", [(Warmup, 1), (Warmup, 4), (Tuning, 1), (Tuning, 6)], ids=str)
-@pytest.mark.parametrize("act", [ctrl_c, crash])
+@pytest.mark.parametrize(
+    ("stage_class", "step", "act"), [(Warmup, 1, crash), (Warmup, 4, ctrl_c), (Tuning, 1, crash), (Tuning, 6, ctrl_c)]
+)
 def test_an_interrupted_stage_is_taken_up_where_it_was(
     uninterrupted_stages: Path,
     tmp_path: Path,
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
-    where: tuple[type[Stage], int],
+    stage_class: type[Stage],
+    step: int,
     act: Callable[[], None],
 ) -> None:
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        at_step(patch, *where, act)
+        at_step(patch, stage_class, step, act)
         with pytest.raises((KeyboardInterrupt, MemoryError)):
             tune(make(**ALL_STAGES), run)
     tune(make(**ALL_STAGES), run, resume=True)

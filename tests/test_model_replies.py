@@ -61,7 +61,7 @@ def model(folder: Path) -> MultitaskModel:
     model = lively(MultitaskModel.build(model_settings(folder))).train()
     batch = Packer(model, 1000)([EXAMPLES[:2] + EXAMPLES[3:4], EXAMPLES[2:3], EXAMPLES[4:]])
     parameters = list(model.trainable_parameters().values())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=2e-2, weight_decay=0.0)
     torch.manual_seed(0)
     for _ in range(STEPS):
         optimizer.zero_grad()

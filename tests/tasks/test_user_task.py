@@ -174,7 +174,7 @@ def squares(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("registered", "squares")
 def test_a_users_task_is_trained_replied_to_scored_and_reported(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    tune(settings(tmp_path / "parts", steps=120), run)
+    tune(settings(tmp_path / "parts", steps=80), run)
     log = [json.loads(line) for line in (run / "training_log.jsonl").read_text().splitlines()]
     losses = [record["loss/point"] for record in log if "loss/point" in record]
     assert losses[-1] < 0.3 * losses[0]

@@ -255,3 +255,26 @@ def test_gradient_checkpointing_leaves_no_trace_of_a_failed_forward() -> None:
         logits(model)
     handle.remove()
     assert torch.equal(logits(model), expected)
+
+
+def test_transformers_trainer(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    model = get_peft_model(base_model(), NeuralTuningConfig(d_z=16, task_type="CAUSAL_LM"))
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=3,
+        per_device_train_batch_size=2,
+        learning_rate=0.01,
+        gradient_checkpointing=True,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        save_steps=3,
+    )
+    rows = [{"input_ids": row, "labels": row} for row in tokens(4)]
+    Trainer(model=model, args=arguments, train_dataset=rows).train()
+    assert layers_of(model)[0].neural_tuning_up["default"].weight.abs().sum() > 0
+    loaded = PeftModel.from_pretrained(base_model(), str(tmp_path / "checkpoint-3"))
+    assert torch.allclose(logits(loaded), logits(model.eval()), atol=1e-6)

@@ -15,13 +15,14 @@ from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import get_task, task_names
 from tests.tiny_gguf import write_tiny_gguf
-from tests.tiny_models import TOKEN_COUNT, lively, llm_folder, model_settings, sample
+from tests.tiny_models import FAMILIES, TOKEN_COUNT, lively, llm_folder, model_settings, sample
 
 PAIRS = [
     ("llama", "clip"),
     ("llama_tied", "siglip"),
     ("qwen2", "clip"),
     ("qwen2_untied", "dinov2"),
+    ("gpt2", "clip"),
     ("gemma2", "clip"),
     ("gemma3_text", "clip"),
 ]
@@ -81,6 +82,19 @@ def test_training_moves_the_new_rows_and_not_the_vocabulary(folder: Path, llm: s
         "task_tokens.input_rows": (2, 32),
         "task_tokens.output_rows": (2, 32),
     }
+
+
+@pytest.mark.parametrize("llm", list(FAMILIES))
+def test_the_words_are_the_language_models_own(folder: Path, llm: str) -> None:
+    """Without image and task token, texts get the logits that transformers computes."""
+    model = MultitaskModel.build(model_settings(folder, llm))
+    ids = torch.randint(3, 400, (2, 30), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        hidden = model.hidden_states(model.embed(ids), attention_mask=torch.ones_like(ids)).last_hidden_state
+        ours = model.logits(hidden.flatten(0, 1)).view(2, 30, -1)
+        theirs = model.language_model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    old = [i for i in range(theirs.shape[-1]) if i not in model.task_tokens.ids.tolist()]
+    torch.testing.assert_close(ours[..., old], theirs[..., old], atol=1e-4, rtol=1e-4)
 
 
 def test_an_untrained_tuner_leaves_the_language_model_as_it_was(folder: Path) -> None:

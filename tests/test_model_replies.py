@@ -166,6 +166,7 @@ def test_batched_replies_equal_single_ones(wild: MultitaskModel) -> None:
     # this says something only if the replies are of all sorts
     assert sum(len(reply.masks) for reply in together) > 4
     assert max(len(reply.masks) for reply in together) > 1
+    assert any(mask.any() and not mask.all() for reply in together for mask in reply.masks)
     assert len({reply.text for reply in together}) > 2
 
 

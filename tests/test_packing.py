@@ -23,7 +23,9 @@ TASKS = ("referring_segmentation", "reasoning_segmentation", "captioning", "visu
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MultitaskModel]:
     folder = tmp_path_factory.mktemp("models")
-    built = {name: MultitaskModel.build(model_settings(folder, name)) for name in ("llama", "qwen2", "gemma3_text")}
+    built = {
+        name: MultitaskModel.build(model_settings(folder, name)) for name in ("llama", "gpt2", "qwen2", "gemma3_text")
+    }
     return {name: lively(model) for name, model in built.items()}
 
 
@@ -68,7 +70,7 @@ def outcome(model: MultitaskModel, groups: Sequence[Sequence[Example]], row_leng
 
 @pytest.mark.parametrize(
     ("family", "row_length", "rows"),
-    [("llama", 1000, 1), ("llama", 170, 2), ("qwen2", 170, 2), ("gemma3_text", 170, 2)],
+    [("llama", 1000, 1), ("gpt2", 170, 2), ("qwen2", 170, 2), ("gemma3_text", 170, 2)],
 )
 def test_packed_examples_give_what_they_give_alone(
     models: dict[str, MultitaskModel], family: str, row_length: int, rows: int

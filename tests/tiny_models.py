@@ -40,6 +40,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama_tied": {"tie_word_embeddings": True},
     "qwen2": {"tie_word_embeddings": True, "vocab_size": TOKEN_COUNT + 20},
     "qwen2_untied": {"tie_word_embeddings": False, "vocab_size": TOKEN_COUNT + 20},
+    "gpt2": {},
     "gemma2": {"final_logit_softcapping": 30.0},
     "gemma3_text": {"sliding_window": 12, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
 }
@@ -169,6 +170,8 @@ def lively(model: MultitaskModel, seed: int = 5) -> MultitaskModel:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
         for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.8)):
             rows.copy_(size * torch.randn(rows.shape, generator=generator))
+        if "mask" in model.decoders:
+            model.decoders["mask"].get_parameter("out.bias").zero_()  # else masks are empty
     return model.eval()
 
 

@@ -148,6 +148,7 @@ def test_scores_are_those_of_free_replies(metrics: dict[str, Any], run: Path, fo
     scores = metrics["splits"]["test"]["referring_segmentation"]
     assert scores["oiou"] == pytest.approx(free.compute()["oiou"], abs=1e-4)
     assert scores["n_masks"] == free.compute()["n_masks"]
+    assert scores["teacher_forced"]["n_masks"] == sum(len(e.targets["<OBJ>"]) for e in examples) != scores["n_masks"]
     assert scores["teacher_forced"]["oiou"] == pytest.approx(forced.compute()["oiou"], abs=1e-4)
 
 

@@ -159,6 +159,7 @@ def test_stages_train_their_parts_one_after_the_other(uninterrupted_stages: Path
     assert [len([s for s, _ in losses(uninterrupted_stages) if s == name]) for name in order] == [4, 6]
     warmed = [v for (name, _), v in losses(uninterrupted_stages).items() if name == "warmup"]
     assert all("loss/mask_dice" in v and "loss/text" not in v for v in warmed)
+    assert weights(uninterrupted_stages)["bridges.mask.mean"].any()  # the warm-up was prepared
 
 
 def test_a_stage_leaves_the_parts_that_it_does_not_name(tmp_path: Path, make: Make) -> None:

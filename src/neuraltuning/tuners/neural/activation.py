@@ -25,7 +25,7 @@ def draw_rate(beta: float, fluctuation: float) -> float:
 
     Drawn on the CPU, so that no accelerator has to be waited for.
     """
-    return min(1.0, beta + fluctuation * beta * torch.randn(()).item())
+    return min(1.0, beta + fluctuation * beta * torch.randn((), dtype=torch.float32).item())
 
 
 def draw_counts(
@@ -36,7 +36,7 @@ def draw_counts(
     Args:
         shape: `()` for one draw, `(N, 1)` for one a token.
     """
-    rates = beta + fluctuation * beta * torch.randn(shape, device=device)
+    rates = beta + fluctuation * beta * torch.randn(shape, device=device, dtype=torch.float32)
     return torch.ceil(rates * size - _ROUNDING).clamp(1, size).long()
 
 
@@ -107,7 +107,7 @@ def _ranks(scores: torch.Tensor) -> torch.Tensor:
 
 def _random_places(group: torch.Tensor) -> torch.Tensor:
     """A random order that goes through group 0 first, then group 1, ...: the place of each entry in it; (N, d_z)."""
-    return _ranks(-(group + torch.rand(group.shape, device=group.device)))
+    return _ranks(-(group + torch.rand(group.shape, device=group.device, dtype=torch.float32)))
 
 
 def _ceil_ratio(numerator: torch.Tensor, denominator: torch.Tensor | int) -> torch.Tensor:

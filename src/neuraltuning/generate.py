@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from neuraltuning.bridge import Bridge, Readings
 from neuraltuning.packing import IMAGE_PLACE
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ class TokenStates:
 
     Attributes:
         rows: the sequence that each stands in, in the order of generation.
-        gathered: (N, width) float32, what the bridge reads for each.
+        readings: what the bridge reads for each.
     """
 
     rows: list[int]
-    gathered: Tensor
+    readings: Readings
 
 
 @dataclass
@@ -60,26 +61,27 @@ def generate(
     embeds = model.embed(input_ids, image_tokens, row_images[row_images >= 0])
     positions = (attention.cumsum(1) - 1).clamp_min(0)
     token_names = {int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)}
-    collected: dict[str, list[tuple[int, Tensor]]] = {name: [] for name in model.decoders}
+    collected: dict[str, list[tuple[int, Readings]]] = {name: [] for name in model.decoders}
     replies: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))  # the sequences that still grow, in the cache's order
     cache = DynamicCache(config=model.language_model.config)
-    previous: list[Tensor] | None = None
+    layers = sorted({layer for name in model.decoders for layer in model.bridge(name).layers})
+    said: list[_Mention] = []
     fed: list[int] = []
     while rows:
         output = model.hidden_states(
             embeds, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        current = [h[:, -1:] for h in output.hidden_states]
+        read = torch.stack([output.hidden_states[layer] for layer in layers], dim=2) if layers else embeds[:, :, :0]
+        if not said:  # the prompt belongs to the mention where there is no image
+            said = [
+                _Mention(read[row], attention[row], whole=image < 0) for row, image in enumerate(row_images.tolist())
+            ]
         for place, token in enumerate(fed):
-            if token in token_names and previous is not None:
+            said[rows[place]].add(read[place])
+            if token in token_names:
                 name = token_names[token]
-                pair = [
-                    torch.cat([p[place : place + 1], c[place : place + 1]], 1)
-                    for p, c in zip(previous, current, strict=True)
-                ]
-                gathered = model.bridge(name).gather(pair, torch.tensor([0]), torch.tensor([1]))
-                collected[name].append((rows[place], gathered))
+                collected[name].append((rows[place], said[rows[place]].close(model.bridge(name), layers)))
         chosen = model.logits(output.last_hidden_state[:, -1]).argmax(-1)
         keep = []
         fed = []
@@ -96,17 +98,37 @@ def generate(
                 break
             cache.batch_select_indices(index)
             attention, positions, chosen = attention[index], positions[index], chosen[index]
-            current = [c[index] for c in current]
-        previous = current
         attention = torch.cat([attention, attention.new_ones(len(rows), 1)], 1)
         positions = positions[:, -1:] + 1
         embeds = model.embed(chosen[:, None])
     tokens = {
-        name: TokenStates([r for r, _ in found], torch.cat([g for _, g in found]))
+        name: TokenStates([r for r, _ in found], Readings.join([reading for _, reading in found]))
         for name, found in collected.items()
         if found
     }
     return Generated(replies, tokens)
+
+
+class _Mention:
+    """The states of the text since the last task token of one sequence, and of the position before it."""
+
+    def __init__(self, states: Tensor, attention: Tensor, *, whole: bool) -> None:
+        """Begins behind a prompt, states (T, layers, D) and attention (T,), or with it if `whole`."""
+        self.states = [states[attention.bool()] if whole else states[-1:]]
+        self.start = int(not whole)
+
+    def add(self, states: Tensor) -> None:
+        """One position more, (1, layers, D)."""
+        self.states.append(states)
+
+    def close(self, bridge: Bridge, layers: Sequence[int]) -> Readings:
+        """What `bridge` reads where the last position is a task token; another mention begins behind it."""
+        states = torch.cat(self.states)
+        by_layer = {layer: states[None, :, place] for place, layer in enumerate(layers)}
+        zero = torch.zeros(1, dtype=torch.int64, device=states.device)
+        readings = bridge.read(by_layer, zero, zero + self.start, zero + len(states) - 1)
+        self.states, self.start = [states[-1:]], 1
+        return readings
 
 
 def _left_padded(model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from neuraltuning.bridge import Bridge
 from neuraltuning.decoders import build_decoder
-from neuraltuning.decoders.base import Decoder
+from neuraltuning.decoders.base import Decoder, StateShape
 from neuraltuning.encoders import load_encoder
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
@@ -123,11 +123,9 @@ class MultitaskModel(nn.Module):
         rms = float(vocabulary.pow(2).mean().sqrt())
         self.register_buffer("word_mean", vocabulary.mean(0), persistent=False)
         self.encoder = encoder
+        state = StateShape(settings.state.words, hidden_size, settings.state.size)
         self.decoders = nn.ModuleDict(
-            {
-                name: build_decoder(name, hidden_size + settings.state.size, encoder, options)
-                for name, options in settings.decoders.items()
-            }
+            {name: build_decoder(name, state, encoder, options) for name, options in settings.decoders.items()}
         )
         names = list(self.decoders_by_token)
         self.task_tokens = TaskTokens(add_task_tokens(tokenizer, names), llm)
@@ -137,8 +135,9 @@ class MultitaskModel(nn.Module):
         )
         n_layers = llm.config.get_text_config().num_hidden_layers
         sources = [(position, _layer(layer, n_layers)) for position, layer in settings.state.sources]
+        word_layer = _layer(settings.state.word_layer, n_layers) if state.words else 0
         self.bridges = nn.ModuleDict(
-            {name: Bridge(sources, hidden_size, settings.state.size) for name in settings.decoders}
+            {name: Bridge(sources, self.word_mean, state, word_layer) for name in settings.decoders}
         )
         if adapter_folder is not None:
             self.llm: PeftModel = _load_adapter(llm, adapter_folder)
@@ -325,7 +324,7 @@ class MultitaskModel(nn.Module):
         for token, found in batch.tokens.items():
             name, decoder = self.decoder_of(token)
             bridge = self.bridge(name)
-            states = bridge(bridge.gather(hidden_states, found.rows, found.positions))
+            states = bridge(bridge.read(hidden_states, found.rows, found.starts, found.positions))
             losses = decoder.loss(states, features, found.owners, found.targets)
             total = total + sum(losses.values())
             parts |= {key: value.detach() for key, value in losses.items()}
@@ -363,8 +362,6 @@ class MultitaskModel(nn.Module):
         """
         if not queries:
             return []
-        if not queries:
-            return []
         self._check(queries)
         distinct, row_images = _distinct([q.image for q in queries])
         features, projected = self.see(self.encoder.preprocess(distinct)) if distinct else (None, None)
@@ -386,8 +383,6 @@ class MultitaskModel(nn.Module):
         """
         if not examples:
             return []
-        if not examples:
-            return []
         with self._evaluating():
             batch = Packer(self, row_length=4096)([[e] for e in examples]).to(self.device)
             features, projected = self.see(batch.pixel_values)
@@ -397,7 +392,7 @@ class MultitaskModel(nn.Module):
             for token, found in batch.tokens.items():
                 name, decoder = self.decoder_of(token)
                 bridge = self.bridge(name)
-                states = bridge(bridge.gather(hidden_states, found.rows, found.positions))
+                states = bridge(bridge.read(hidden_states, found.rows, found.starts, found.positions))
                 whose = [i for i, e in enumerate(examples) for _ in e.targets.get(token, ())]
                 images = [examples[i].image for i in whose]
                 seen = all(image is not None for image in images)
@@ -442,7 +437,7 @@ class MultitaskModel(nn.Module):
             decoder = self.decoder(name)
             groups = [(True, [r for r in found.rows if row_images[r] >= 0])]
             groups += [(False, [r for r in found.rows if row_images[r] < 0])]
-            states = self.bridge(name)(found.gathered)
+            states = self.bridge(name)(found.readings)
             for has_image, rows in groups:
                 if not rows:
                     continue
@@ -491,7 +486,7 @@ def _layer(layer: int, n_layers: int) -> int:
     """A layer's index in `hidden_states`, negative ones counted from the end."""
     index = layer + n_layers + 1 if layer < 0 else layer
     if not 0 <= index <= n_layers:
-        raise InputError(f"model.state.sources names layer {layer}, but the LLM has layers 0 to {n_layers}.")
+        raise InputError(f"model.state names layer {layer}, but the LLM has layers 0 to {n_layers}.")
     return index
 
 

@@ -27,7 +27,11 @@ class TunerSettings(Settings):
 class StateSettings(Settings):
     """Which hidden states of a task token its decoder gets; the papers' literal wiring is [[token, -1]]."""
 
-    size: int = Field(128, ge=1, description="entries of the state beside the word (see neuraltuning.bridge)")
+    size: int = Field(128, ge=1, description="entries of the state beside the words")
+    words: int = Field(
+        0, ge=0, description="words of the text before the token that the state opens with (see neuraltuning.bridge)"
+    )
+    word_layer: int = Field(6, description="the layer whose states choose these words")
     sources: list[tuple[Literal["predicting", "token"], int]] = Field(
         default=[("token", -1)],
         min_length=1,

@@ -40,11 +40,14 @@ class TokenTargets:
 
     Attributes:
         rows, positions: (N,) int64, where the token stands in `input_ids`.
+        starts: (N,) int64, the first position of its mention, the text that it closes: since the task token before it
+            or the reply's start; where its example has no image, since the prompt's start.
         owners: (N,) int64, the image it belongs to, in `pixel_values`.
         targets: (N, ...) what the decoder learns from, or None where its owner is all it needs.
     """
 
     rows: Tensor
+    starts: Tensor
     positions: Tensor
     owners: Tensor
     targets: Tensor | None
@@ -123,6 +126,7 @@ class Packer:
                 f"data.row_length is {row_length}, but the tokens of an image and a short text take {least}; raise it."
             )
         self.decoders = {token: decoder for token, (_, decoder) in model.decoders_by_token.items()}
+        self.task_ids = frozenset(model.task_tokens.ids.tolist())
         self.row_length = row_length
         self.text_only = text_only
         self.left_out = 0
@@ -137,7 +141,7 @@ class Packer:
         task_names = tuple(sorted({e.task for group in groups for e in group}))
         rows = [_Row()]
         image_order: list[int] = []
-        found: dict[str, list[tuple[int, int, int, Any]]] = {}
+        found: dict[str, list[tuple[int, int, int, int, Any]]] = {}
         for group in groups:
             parts = [self._encode(example) for example in group]
             seen = [None if self.text_only else e.image for e in group]
@@ -161,14 +165,13 @@ class Packer:
                     prompt, reply, NO_SEGMENT if own_image is None else context, after, task_names.index(example.task)
                 )
                 for token, targets in example.targets.items():
-                    token_id = self.format.tokenizer.convert_tokens_to_ids(token)
-                    positions = [start + i for i, t in enumerate(reply) if t == token_id]
-                    for position, target in zip(positions, targets, strict=True):
+                    for place, target in zip(self._places(token, reply), targets, strict=True):
                         owner = self.decoders[token].target_image(example.image, target)
                         encoded = self.decoders[token].encode_target(target)
                         if owner is None:
                             raise InputError(f"{example.id}: its reply carries {token}, which needs an image; add one.")
-                        entry = (len(rows) - 1, position, images.place(owner), encoded)
+                        said = start - len(prompt) if example.image is None else start + self._mention(reply, place)
+                        entry = (len(rows) - 1, said, start + place, images.place(owner), encoded)
                         found.setdefault(token, []).append(entry)
         if not any(label != NO_LABEL for row in rows for label in row.labels):
             raise InputError(
@@ -178,6 +181,14 @@ class Packer:
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
         return self.format.prompt_ids(example.prompt), self.format.reply_ids(example.reply)
+
+    def _places(self, token: str, reply: list[int]) -> list[int]:
+        token_id = self.format.tokenizer.convert_tokens_to_ids(token)
+        return [place for place, i in enumerate(reply) if i == token_id]
+
+    def _mention(self, reply: list[int], place: int) -> int:
+        """Where the mention begins that the task token at `place` closes."""
+        return max((i + 1 for i in range(place) if reply[i] in self.task_ids), default=0)
 
     def _prefix(self) -> list[int]:
         bos = [] if self.format.bos_id is None else [self.format.bos_id]
@@ -189,7 +200,7 @@ class Packer:
         image_order: list[int],
         images: list[Image.Image],
         task_names: tuple[str, ...],
-        found: dict[str, list[tuple[int, int, int, Any]]],
+        found: dict[str, list[tuple[int, int, int, int, Any]]],
     ) -> Batch:
         length = max(map(len, rows))
 
@@ -198,9 +209,9 @@ class Packer:
 
         tokens = {}
         for token, entries in found.items():
-            r, p, o, t = zip(*entries, strict=True)
+            r, s, p, o, t = zip(*entries, strict=True)
             targets = None if t[0] is None else torch.from_numpy(np.stack(t))
-            tokens[token] = TokenTargets(torch.tensor(r), torch.tensor(p), torch.tensor(o), targets)
+            tokens[token] = TokenTargets(*map(torch.tensor, (r, s, p, o)), targets)
         size = self.encoder.image_size
         return Batch(
             # encoders need not take an empty batch

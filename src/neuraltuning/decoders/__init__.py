@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from neuraltuning.decoders.base import Decoder
+from neuraltuning.decoders.base import Decoder, StateShape
 from neuraltuning.decoders.image import ImageDecoder
 from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.encoders.base import ImageEncoder
@@ -21,7 +21,7 @@ _DECODERS: dict[str, type[Decoder]] = {}
 def register_decoder(name: str, decoder_class: type[Decoder]) -> None:
     """Makes `decoder_class` known as `name`.
 
-    Its constructor is called with the keyword arguments `state_size` (int), `encoder` (`ImageEncoder`) and the
+    Its constructor is called with the keyword arguments `state` (`StateShape`), `encoder` (`ImageEncoder`) and the
     settings that stand under `name` in the model's configuration.
 
     Raises:
@@ -36,7 +36,7 @@ register_decoder("mask", MaskDecoder)
 register_decoder("image", ImageDecoder)
 
 
-def build_decoder(name: str, state_size: int, encoder: ImageEncoder, settings: dict[str, Any]) -> Decoder:
+def build_decoder(name: str, state: StateShape, encoder: ImageEncoder, settings: dict[str, Any]) -> Decoder:
     """Makes an untrained decoder.
 
     Raises:
@@ -49,6 +49,6 @@ def build_decoder(name: str, state_size: int, encoder: ImageEncoder, settings: d
         known = sorted({*_DECODERS, *(e.name for e in entry_points(group=ENTRY_POINTS))})
         raise InputError(f"There is no decoder named {name!r}; known: {', '.join(known)}.")
     try:
-        return _DECODERS[name](state_size=state_size, encoder=encoder, **settings)
+        return _DECODERS[name](state=state, encoder=encoder, **settings)
     except TypeError as error:
         raise InputError(f"The settings of the decoder {name!r} don't fit: {error}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +15,25 @@ from torch import Tensor, nn
 from neuraltuning.encoders.base import ImageFeatures
 
 
+@dataclass(frozen=True)
+class StateShape:
+    """What a task token's state is made of: `words` vectors of `hidden_size` (see `Bridge`), then `free` entries."""
+
+    words: int
+    hidden_size: int
+    free: int
+
+    @property
+    def size(self) -> int:
+        """Entries in all."""
+        return self.words * self.hidden_size + self.free
+
+
 class Decoder(nn.Module, ABC):
     """Decodes the states of one kind of task token.
 
-    A token's state is what the model's bridge reads from the LLM for it: (state_size,) float. Its first D entries are
-    a word in the LLM's input space (see `Bridge`), comparable with `ImageFeatures.words`.
+    A token's state is what the model's bridge reads from the LLM for it: (state.size,) float. It opens with words in
+    the LLM's input space (see `Bridge`), comparable with `ImageFeatures.words`.
     Each token belongs to one image of the batch, its *owner*: the input image for a mask, the target image for a
     picture to be drawn (in training; at inference a drawn picture has none).
 
@@ -43,11 +58,14 @@ class Decoder(nn.Module, ABC):
         """Named scalar losses of N tokens, already weighted against each other.
 
         Args:
-            states: (N, state_size) float.
+            states: (N, state.size) float.
             features: of the B images of the batch.
             owners: (N,) int64, each token's image in `features`.
             targets: (N, ...) the stacked `encode_target` arrays, or None where that gives None.
         """
+
+    def fit(self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None) -> None:
+        """A start before training, from the arguments of `loss` for a few hundred images; by default none."""
 
     @abstractmethod
     def decode(
@@ -61,7 +79,7 @@ class Decoder(nn.Module, ABC):
         """What N tokens stand for.
 
         Args:
-            states: (N, state_size) float.
+            states: (N, state.size) float.
             features: of the B input images; None where the tokens belong to no image.
             owners: (N,) int64, each token's image in `features`; None likewise.
             sizes: (height, width) in pixels of each token's input image; empty where tokens have none.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from neuraltuning.decoders.base import Decoder
+from neuraltuning.decoders.base import Decoder, StateShape
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.generation import prior as prior_part
@@ -33,7 +33,7 @@ class ImageDecoder(Decoder):
     def __init__(
         self,
         *,
-        state_size: int,
+        state: StateShape,
         encoder: ImageEncoder,
         hidden_size: int = 512,
         weight: float = 10.0,
@@ -43,7 +43,7 @@ class ImageDecoder(Decoder):
         """Loads the pretrained parts, by default the shipped ones.
 
         Args:
-            state_size: length of a token's state.
+            state: of a task token.
             encoder: the model's, whose embeddings are the targets; it isn't kept.
             hidden_size: of the map's hidden layer.
             weight: lambda_gen, factor of the loss.
@@ -68,10 +68,10 @@ class ImageDecoder(Decoder):
                 f"The image prior {prior} writes {config.grid}x{config.grid} of {config.codes} codes and the tokenizer "
                 f"{tokenizer} reads {codes.grid}x{codes.grid} of {codes.codes}: name two that were trained together."
             )
-        self.norm = nn.LayerNorm(state_size)
-        self.linear = nn.Linear(state_size, config.components)
+        self.norm = nn.LayerNorm(state.size)
+        self.linear = nn.Linear(state.size, config.components)
         last = nn.Linear(hidden_size, config.components)
-        self.residual = nn.Sequential(nn.Linear(state_size, hidden_size), nn.GELU(), last)
+        self.residual = nn.Sequential(nn.Linear(state.size, hidden_size), nn.GELU(), last)
         for layer in (self.linear, last):  # start at the mean embedding
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -115,7 +115,7 @@ class ImageDecoder(Decoder):
         return images
 
     def components(self, states: Tensor) -> Tensor:
-        """(N, state_size) -> (N, components) float32, whitened principal components of the predicted embeddings."""
+        """(N, state.size) -> (N, components) float32, whitened principal components of the predicted embeddings."""
         normed = self.norm(states.to(self.linear.weight.dtype))
         return (self.linear(normed) + self.residual(normed)).float()
 

@@ -28,6 +28,22 @@ class ImageFeatures:
     embedding: Tensor
     words: Tensor | None = None
 
+    def select(self, index: Tensor) -> ImageFeatures:
+        """The features of some of the images, index (n,) int64."""
+        words = None if self.words is None else self.words[index]
+        return ImageFeatures(self.tokens[index], tuple(m[index] for m in self.maps), self.embedding[index], words)
+
+    @staticmethod
+    def join(parts: Sequence[ImageFeatures]) -> ImageFeatures:
+        """The features of several batches of images as one."""
+        words = [part.words for part in parts if part.words is not None]
+        return ImageFeatures(
+            torch.cat([part.tokens for part in parts]),
+            tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True)),
+            torch.cat([part.embedding for part in parts]),
+            torch.cat(words) if words else None,
+        )
+
 
 class ImageEncoder(nn.Module, ABC):
     """A frozen image encoder: parameters without gradients, always in `eval` mode, whatever `train()` is called with.

@@ -17,13 +17,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from neuraltuning.data.sample import Sample
+from neuraltuning.bridge import Readings
+from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import Example
 from neuraltuning.training.alignment import word_vectors
+
+PREPARED_AT_ONCE = 16
 
 
 class Stage(nn.Module, ABC):
@@ -87,19 +89,45 @@ class Warmup(Stage):
     def collate(self, rows: Sequence[list[Example]]) -> Batch:
         return self.packer([[cut for example in row for cut in mentions(example)] for row in rows])
 
+    @torch.no_grad()
     def prepare(self, rows: Sequence[list[Example]]) -> None:
-        """Sets the bridges' standardisation and their words' closed-form start."""
-        batch = self.collate(rows)
-        states = self._hidden_states(batch)
-        for token, found in batch.tokens.items():
-            name, _ = self.model.decoder_of(token)
+        """Fits the bridges, then the decoders on what these give."""
+        seen: list[ImageFeatures] = []
+        found: dict[str, list[tuple[Readings, Tensor, Tensor | None, list[list[str]]]]] = {}
+        n_images = 0
+        for start in range(0, len(rows), PREPARED_AT_ONCE):
+            part = rows[start : start + PREPARED_AT_ONCE]
+            batch = self.collate(part).to(self.model.device)
+            states = self._hidden_states(batch)
+            for token, at in batch.tokens.items():
+                bridge = self.model.bridge(self.model.decoder_of(token)[0])
+                cuts = [cut for row in part for e in row for cut in mentions(e) if token in cut.targets]
+                names = [words_of(cut, token, bridge.n_words) for cut in cuts]
+                readings = bridge.read(states, at.rows, at.starts, at.positions)
+                found.setdefault(token, []).append((readings, at.owners + n_images, at.targets, names))
+            seen.append(self.model.see(batch.pixel_values)[0])
+            n_images += len(batch.pixel_values)
+        features = ImageFeatures.join(seen)
+        for token, parts in found.items():
+            name, decoder = self.model.decoder_of(token)
+            readings = Readings.join([part[0] for part in parts])
+            targets = [part[2] for part in parts if part[2] is not None]
             bridge = self.model.bridge(name)
-            targets = [t for row in rows for e in row for cut in mentions(e) for t in cut.targets.get(token, ())]
-            owners = [e.sample for row in rows for e in row for t in e.targets.get(token, ())]
-            names = [category_of(sample, target) for sample, target in zip(owners, targets, strict=True)]
-            known = all(name is not None for name in names)
-            words = F.normalize(word_vectors(self.model, list(map(str, names))), dim=-1) if known else None
-            bridge.fit(bridge.gather(states, found.rows, found.positions), words)
+            with torch.enable_grad():
+                bridge.fit(readings, self._vectors([words for part in parts for words in part[3]]))
+            given = bridge(readings)
+            with torch.enable_grad():
+                owners = torch.cat([part[1] for part in parts])
+                decoder.fit(given, features, owners, torch.cat(targets) if targets else None)
+
+    def _vectors(self, names: Sequence[Sequence[str]]) -> Tensor | None:
+        """(N, n_words, D) the vectors of class names, zeros for ""; None where there is no name at all."""
+        known = sorted({word for words in names for word in words if word})
+        if not known:
+            return None
+        vectors = dict(zip(known, word_vectors(self.model, known), strict=True))
+        unknown = torch.zeros_like(self.model.word_mean)
+        return torch.stack([torch.stack([vectors.get(word, unknown) for word in words]) for words in names])
 
     def forward(self, batch: Batch) -> Losses:
         """The decoders' losses."""
@@ -112,7 +140,7 @@ class Warmup(Stage):
         """The frozen LLM's states, as far up as the bridges read."""
         model = self.model
         embeds = model.embed(batch.input_ids)
-        deepest = max(layer for name in model.bridges for _, layer in model.bridge(name).sources)
+        deepest = max(max(model.bridge(name).layers) for name in model.bridges)
         with model.llm.disable_adapter(), lowest_layers(model.language_model.get_decoder(), deepest):
             return model.run(embeds, batch).hidden_states
 
@@ -134,10 +162,16 @@ def lowest_layers(decoder: nn.Module, deepest: int) -> Iterator[None]:
         decoder.layers = layers
 
 
-def category_of(sample: Sample | None, target: object) -> str | None:
-    """The class name of the object whose mask is `target`; None for other targets."""
-    objects = () if sample is None else sample.objects
-    return next((o.category for o in objects if o.mask is target), None)
+def words_of(cut: Example, token: str, n_words: int) -> list[str]:
+    """Class names for the words of the task token that ends `cut`: of the object that it stands for, then of others,
+    as far as the text names them ("the cat below the umbrella", "the object below the umbrella"); "" where not."""
+    objects = () if cut.sample is None else cut.sample.objects
+    own = next((o.category for o in objects if o.mask is cut.targets[token][0]), None)
+    if own is None:
+        return [""] * n_words
+    named = [name for name in sorted({o.category for o in objects}) if name in cut.reply.lower()]
+    others = [name for name in named if name != own]
+    return [own if own in named else "", *others, *[""] * n_words][:n_words]
 
 
 def mentions(example: Example) -> list[Example]:

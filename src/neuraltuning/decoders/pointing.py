@@ -1,0 +1,184 @@
+"""Where in an image a task token's state points, from the words it carries. Knows nothing of masks or tokens.
+
+An addition to the papers' decoder, where a state only modulates image features and has to learn from very many masks
+what "left of" is. Here the words of the state (see `Bridge`) are compared with the image's, the rest of the state
+chooses among the places where they fit, and the decoder gets the outcome as further features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuraltuning.decoders.base import StateShape
+
+COARSE = 2
+"""So many of the grids, from the first on, have pointers."""
+POINTERS = 4
+"""On each of these grids."""
+HEAD_SIZE = 32
+"""Entries of a key or query."""
+HIDDEN_SIZE = 64
+"""Of the perceptrons."""
+LOWEST = 8.0
+"""Logarithms of shares that are further below the highest than this are alike."""
+MATCH_SCALE = 8.0
+"""Brings the cosine similarities of words, which differ by tenths, to the size of other features."""
+CENTRE_SHARPNESS = 1.5
+"""Factor of matches where the centre of what a word is about is taken."""
+
+
+class Pointing(nn.Module):
+    """Pointers on the coarse grids, and what every grid sees of them."""
+
+    def __init__(self, channels: Sequence[int], state: StateShape) -> None:
+        """Makes untrained pointers.
+
+        Args:
+            channels: of each grid, coarse to fine.
+            state: of a task token, with words.
+        """
+        super().__init__()
+        self.selections = nn.ModuleList(Selection(c, state) for c in channels[:COARSE])
+        self.foci = nn.ModuleList(Focus(c, channels[COARSE - 1], state.words) for c in channels)
+
+    def pointers(self, images: Sequence[Tensor], owners: Tensor, free: Tensor, match: Tensor) -> list[Tensor]:
+        """Points on each coarse grid.
+
+        Args:
+            images: for each grid (B, h, w, c) of the images; the fine grids aren't read.
+            owners: (N,) int64, each state's image.
+            free: (N, state.free) the states without their words.
+            match: (N, K, rows, columns), see `word_match`.
+
+        Returns:
+            (N, h, w, POINTERS) logarithms of the cells' shares, for each coarse grid.
+        """
+        return [s(image, owners, free, match) for s, image in zip(self.selections, images, strict=False)]
+
+    def forward(
+        self, images: Sequence[Tensor], owners: Tensor, match: Tensor, pointers: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Features (N, h, w, c) for each grid; the arguments are those of `pointers`, and what it gave."""
+        finest = images[COARSE - 1]
+        share = pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
+        seed = torch.einsum("nhw,nhwc->nc", share, finest[owners])
+        features = []
+        for stage, (focus, image) in enumerate(zip(self.foci, images, strict=True)):
+            features.append(focus(image, owners, match, pointers[min(stage, COARSE - 1)], share, seed))
+        return features
+
+
+class Selection(nn.Module):
+    """The pointers of one grid.
+
+    A *leaning* is a function of a cell with coefficients given by the state: linear in `cell_traits` and in the
+    similarity of image features and state. "Left of the cat", "nearest to the cup", "the bigger one", "in the corner"
+    and "red" are leanings. A *pointer* lets the cells compete for the sum of match and leaning, so that "the leftmost
+    dog" is one of the dogs.
+    """
+
+    def __init__(self, channels: int, state: StateShape) -> None:
+        super().__init__()
+        self.n_traits = 4 * state.words + 3
+        self.leanings = nn.Linear(state.free, POINTERS * self.n_traits)
+        self.queries = nn.Linear(state.free, POINTERS * HEAD_SIZE)
+        self.keys = nn.Linear(channels, HEAD_SIZE)
+        self.match = nn.Linear(state.words, POINTERS)
+        with torch.no_grad():  # what a state means is at first what its first word is about
+            self.match.weight.zero_()[:, 0] = 1.0
+
+    def forward(self, image: Tensor, owners: Tensor, free: Tensor, match: Tensor) -> Tensor:
+        """(N, h, w, POINTERS) logarithms of the cells' shares; see `Pointing.pointers`."""
+        side = (image.shape[1], image.shape[2])
+        coefficients = self.leanings(free).unflatten(-1, (POINTERS, self.n_traits))
+        queries = self.queries(free).unflatten(-1, (POINTERS, HEAD_SIZE)) * HEAD_SIZE**-0.5
+        leanings = torch.einsum("nhwf,npf->nhwp", cell_traits(match, side), coefficients)
+        leanings = leanings + torch.einsum("nhwd,npd->nhwp", self.keys(image)[owners], queries)
+        contest = self.match(channels_last(match, side)) + leanings
+        return contest.flatten(1, 2).log_softmax(1).view_as(contest)
+
+
+class Focus(nn.Module):
+    """How each cell of one grid relates to what is pointed at: features for the decoder's stage."""
+
+    def __init__(self, channels: int, seed_size: int, n_words: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(channels, HEAD_SIZE)
+        self.queries = nn.Linear(seed_size, HEAD_SIZE)
+        self.mlp = nn.Sequential(
+            nn.Linear(n_words + 2 * POINTERS + 4, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, channels)
+        )
+
+    def forward(
+        self, image: Tensor, owners: Tensor, match: Tensor, pointers: Tensor, share: Tensor, seed: Tensor
+    ) -> Tensor:
+        """(N, h, w, c) from what `Pointing` gets, the pointers' mean share (N, h', w') and the features that it picks
+        (N, c')."""
+        side = (image.shape[1], image.shape[2])
+        relative = (pointers - pointers.amax((1, 2), keepdim=True)).permute(0, 3, 1, 2)
+        y, x = _axis(side[0], match), _axis(side[1], match)
+        dy = y - (share.sum(2) @ _axis(share.shape[1], match))[:, None]
+        dx = x - (share.sum(1) @ _axis(share.shape[2], match))[:, None]
+        dy, dx = dy[:, :, None].expand(-1, *side), dx[:, None, :].expand(-1, *side)
+        similar = torch.einsum("nhwd,nd->nhw", self.keys(image)[owners], self.queries(seed)) * HEAD_SIZE**-0.5
+        traits = torch.stack([dy, dx, dy.square() + dx.square(), similar], dim=-1)
+        maps = [channels_last(m, side) for m in (match, relative.exp(), relative.clamp_min(-LOWEST) / LOWEST)]
+        return self.mlp(torch.cat([*maps, traits], dim=-1))
+
+
+def word_match(shown: Tensor, owners: Tensor, wanted: Tensor) -> Tensor:
+    """How well image tokens (B, P, D) fit each state's words (N, K, D): centred cosine similarities (N, K, P)."""
+    tokens = F.normalize(shown.float(), dim=-1)[owners]
+    cosine = torch.einsum("npd,nkd->nkp", tokens, F.normalize(wanted, dim=-1))
+    return (cosine - cosine.mean(-1, keepdim=True)) * MATCH_SCALE
+
+
+def cell_traits(match: Tensor, side: tuple[int, int]) -> Tensor:
+    """What tells cells apart by their places: (N, K, rows, columns) matches -> (N, *side, 4 K + 3).
+
+    In half image sides: y and x from the centre of each word's match and the square of the distance from it; the
+    amount of the match around the cell; y and x from the image's centre; 1.
+    """
+    weights = (match.flatten(2) * CENTRE_SHARPNESS).softmax(-1).view_as(match)
+    y, x = _axis(side[0], match), _axis(side[1], match)
+    dy = y - (weights.sum(3) @ _axis(match.shape[2], match))[..., None]  # (N, K, h)
+    dx = x - (weights.sum(2) @ _axis(match.shape[3], match))[..., None]
+    dy, dx = dy[..., :, None].expand(-1, -1, *side), dx[..., None, :].expand(-1, -1, *side)
+    amount = F.interpolate((match - match.amax((2, 3), keepdim=True)).exp(), side, mode="bilinear")
+    around = F.avg_pool2d(amount, 5, stride=1, padding=2)
+    n = len(match)
+    own = [y[:, None].expand(n, 1, *side), x[None, :].expand(n, 1, *side), torch.ones_like(dy[:, :1])]
+    return torch.cat([dy, dx, dy.square() + dx.square(), around, *own], dim=1).permute(0, 2, 3, 1)
+
+
+def pointing_loss(pointers: Sequence[Tensor], truth: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The divergence of the pointers' shares from the mask's own over the cells, averaged: zero where they agree.
+
+    Args:
+        pointers: as `Pointing` gives them.
+        truth: (N, H, W) float, masks.
+        grid: rows and columns of the coarsest grid; each further one has twice as many.
+    """
+    losses = []
+    for stage, pointing in enumerate(pointers):
+        covered = F.adaptive_avg_pool2d(truth, (grid[0] * 2**stage, grid[1] * 2**stage))
+        covered = covered / covered.sum((1, 2), keepdim=True).clamp_min(1e-6)
+        losses.append(F.kl_div(pointing.mean(-1), covered, reduction="batchmean"))
+    return torch.stack(losses).mean()
+
+
+def channels_last(feature_map: Tensor, side: tuple[int, int]) -> Tensor:
+    """(B, c, h, w) -> (B, *side, c) float32, resized where the map has another resolution."""
+    feature_map = feature_map.float()
+    if feature_map.shape[-2:] != side:
+        feature_map = F.interpolate(feature_map, side, mode="bilinear", antialias=True)
+    return feature_map.permute(0, 2, 3, 1)
+
+
+def _axis(length: int, like: Tensor) -> Tensor:
+    """The centres of `length` cells in half sides from the middle."""
+    return (torch.arange(length, device=like.device) + 0.5) * (2.0 / length) - 1.0

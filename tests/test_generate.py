@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from neuraltuning.generate import Generated, generate
+from neuraltuning.bridge import Readings
+from neuraltuning.generate import Generated, TokenStates, generate
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE, Packer
 from neuraltuning.tasks import Example
@@ -55,11 +57,22 @@ def test_a_batch_gives_what_each_prompt_gives_alone(model: MultitaskModel) -> No
     for name, found in together.tokens.items():
         assert found.rows.count(0) == sum(alone[0].ids[0].count(i) for i in token_ids(model, name))
         for row in range(4):
-            own = found.gathered[[i for i, r in enumerate(found.rows) if r == row]]
+            own = of_row(found, row)
             if name in alone[row].tokens:
-                torch.testing.assert_close(own, alone[row].tokens[name].gathered, atol=2e-4, rtol=1e-4)
+                assert_same_readings(own, alone[row].tokens[name].readings)
             else:
-                assert len(own) == 0
+                assert len(own.states) == 0
+
+
+def of_row(found: TokenStates, row: int) -> Readings:
+    return found.readings.select(torch.tensor([i for i, r in enumerate(found.rows) if r == row], dtype=torch.int64))
+
+
+def assert_same_readings(ours: Readings, theirs: Readings) -> None:
+    """However far each is padded."""
+    torch.testing.assert_close(ours.states, theirs.states, atol=2e-4, rtol=1e-4)
+    assert ours.in_mention.sum(1).tolist() == theirs.in_mention.sum(1).tolist()
+    torch.testing.assert_close(ours.said[ours.in_mention], theirs.said[theirs.in_mention], atol=2e-4, rtol=1e-4)
 
 
 def token_ids(model: MultitaskModel, name: str) -> list[int]:
@@ -83,9 +96,9 @@ def test_every_word_and_state_is_that_of_a_full_pass(model: MultitaskModel) -> N
         assert len(ids) == LENGTHS[row] or chosen[len(ids)] == model.format.eos_id
         for name, states in found.tokens.items():
             positions = torch.tensor([len(start) + i for i, t in enumerate(ids) if t in token_ids(model, name)]).long()
-            full = model.bridges[name].gather(output.hidden_states, torch.zeros_like(positions), positions)
-            own = states.gathered[[i for i, r in enumerate(states.rows) if r == row]]
-            torch.testing.assert_close(own, full, atol=2e-4, rtol=1e-4)
+            if len(positions):
+                full = model.bridge(name).read(output.hidden_states, torch.zeros_like(positions), positions, positions)
+                torch.testing.assert_close(of_row(states, row).states, full.states, atol=2e-4, rtol=1e-4)
             places[name] += len(positions)
     assert places == {name: len(states.rows) for name, states in found.tokens.items()}
     assert min(places.values()) > 2
@@ -112,6 +125,35 @@ def test_training_reads_a_text_as_decoding_does(model: MultitaskModel) -> None:
             start += len(ids)
 
 
+def test_a_generated_mention_is_the_one_that_training_reads(
+    model: MultitaskModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replies that were generated, packed as examples; several tokens in a reply, with an image and without."""
+    found = answer(model, [0, 1, 2, 3])
+    monkeypatch.setattr(model.format, "reply_ids", lambda reply: [*found.ids[int(reply)], model.format.eos_id])
+    examples = []
+    for row, ids in enumerate(found.ids):
+        image = None if ROW_IMAGES[row] < 0 else IMAGES[int(ROW_IMAGES[row])]
+        counts = {name: sum(ids.count(i) for i in token_ids(model, name)) for name in model.decoders}
+        targets: dict[str, list[Any]] = {"<GEN>": [IMAGES[0]] * counts["image"]}
+        if image is not None:  # there is nothing to segment without
+            targets["<OBJ>"] = [sample(0).objects[0].mask] * counts["mask"]
+        examples.append(Example("talk", str(row), image, PROMPTS[row], str(row), targets))
+    batch = Packer(model, 1000)([[example] for example in examples])
+    with torch.no_grad():
+        embeds = model.embed(batch.input_ids, image_tokens(model), batch.image_order)
+        states = model.run(embeds, batch).hidden_states
+    compared = []
+    for token, at in batch.tokens.items():
+        name, _ = model.decoder_of(token)
+        forced = model.bridge(name).read(states, at.rows, at.starts, at.positions)
+        whose = torch.tensor([row for row, e in enumerate(examples) for _ in e.targets.get(token, ())])
+        for row in sorted(set(whose.tolist())):
+            assert_same_readings(of_row(found.tokens[name], row), forced.select((whose == row).nonzero()[:, 0]))
+            compared.append((row, int((whose == row).sum())))
+    assert max(count for _, count in compared) > 1
+
+
 def test_the_longest_reply_is_each_prompts_own(model: MultitaskModel) -> None:
     prompts = [model.format.prompt_ids(text) for text in PROMPTS]
     with torch.no_grad():
@@ -130,8 +172,8 @@ def test_a_task_token_at_the_very_end_has_its_state(model: MultitaskModel) -> No
         prompt = model.format.prompt_ids(PROMPTS[row])
         cut = generate(model, [prompt], image_tokens(model), ROW_IMAGES[row : row + 1], [place + 1])
     assert len(cut.ids[0]) == place + 1
-    first = full.tokens[name].rows.index(row)
-    torch.testing.assert_close(cut.tokens[name].gathered[0], full.tokens[name].gathered[first], atol=2e-4, rtol=1e-4)
+    first = of_row(full.tokens[name], row).select(torch.tensor([0]))
+    assert_same_readings(cut.tokens[name].readings, first)
 
 
 def test_the_end_token_ends_a_reply_and_is_no_part_of_it(tmp_path: Path) -> None:

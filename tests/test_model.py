@@ -50,10 +50,11 @@ def test_the_loss_teaches_every_trainable_part_and_no_frozen_one(folder: Path, l
     model = lively(MultitaskModel.build(model_settings(folder, llm, encoder))).train()
     losses_of(model).total.backward()
     trainable = model.trainable_parameters()
+    idle = {"decoders.mask.pointing.foci.3.keys.weight"}  # these encoders have no map for the finest grid
     for name, parameter in trainable.items():
         assert parameter.requires_grad, name
         assert parameter.grad is not None, name
-        assert parameter.grad.any(), name
+        assert bool(parameter.grad.any()) == (name not in idle), name
     learnt = {id(parameter) for parameter in trainable.values()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in learnt:
@@ -109,7 +110,7 @@ def test_an_untrained_tuner_leaves_the_language_model_as_it_was(folder: Path) ->
 
 def test_the_parts_of_the_loss_add_up(folder: Path) -> None:
     losses = losses_of(lively(MultitaskModel.build(model_settings(folder))))
-    decoded = {"mask_dice", "mask_bce", "gen_mse"}
+    decoded = {"mask_dice", "mask_bce", "mask_pointing", "gen_mse"}
     assert losses.parts.keys() == {"text", *(f"text/{name}" for name in task_names()), *decoded}
     assert losses.total.item() == pytest.approx(sum(float(losses.parts[name]) for name in ("text", *decoded)), rel=1e-5)
     assert not any(part.requires_grad for part in losses.parts.values())
@@ -206,16 +207,15 @@ def test_the_papers_literal_wiring_runs(folder: Path) -> None:
     ).train()
     losses = losses_of(model)
     losses.total.backward()
-    assert "mask_dice" in losses.parts
-    assert "mask_bce" not in losses.parts
+    assert {name for name in losses.parts if name.startswith("mask")} == {"mask_dice"}
     assert all(p.grad is not None for p in model.trainable_parameters().values())
     # the state comes from the last layer at the token alone
     batch = batch_for(model.eval())
     found = batch.tokens["<OBJ>"]
     with torch.no_grad():
         states = [torch.randn(*batch.input_ids.shape, 32) for _ in range(4)]
-        gathered = model.bridges["mask"].gather(states, found.rows, found.positions)
-    torch.testing.assert_close(gathered, states[-1][found.rows, found.positions])
+        readings = model.bridge("mask").read(states, found.rows, found.starts, found.positions)
+    torch.testing.assert_close(readings.states, states[-1][found.rows, found.positions])
 
 
 def test_half_precision_runs(folder: Path) -> None:

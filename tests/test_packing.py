@@ -61,8 +61,9 @@ def outcome(model: MultitaskModel, groups: Sequence[Sequence[Example]], row_leng
         output = model.run(embeds, batch)
         learnt = batch.labels != NO_LABEL
         states = {
-            token: model.bridges[model.decoder_of(token)[0]].gather(output.hidden_states, found.rows, found.positions)
+            token: bridge(bridge.read(output.hidden_states, found.rows, found.starts, found.positions))
             for token, found in batch.tokens.items()
+            for bridge in [model.bridge(model.decoder_of(token)[0])]
         }
         losses = {name: float(value) for name, value in model(batch).parts.items()}
     return Outcome(batch.labels[learnt], model.logits(output.last_hidden_state[learnt]), states, losses)
@@ -181,6 +182,39 @@ def test_targets_follow_their_tokens(model: MultitaskModel) -> None:
     assert int((batch.input_ids == token_id).sum()) == 5
     order = (found.rows * batch.input_ids.shape[1] + found.positions).tolist()
     assert order == sorted(order)
+
+
+def test_a_mention_is_the_text_that_its_token_closes(model: MultitaskModel) -> None:
+    """Since the token before it, of whatever kind, or the start of its own reply."""
+    first = many(0, (1, 0))
+    second = Example(
+        "talk",
+        "1",
+        SAMPLES[0].image,
+        "Go on.",
+        "A square <OBJ> becomes <GEN> beside <OBJ>.",
+        {"<OBJ>": [o.mask for o in SAMPLES[0].objects], "<GEN>": [SAMPLES[1].image]},
+    )
+    groups = [[first, second], [many(1, (1,))]]
+    for text_only, row_length, rows in [(False, 1000, 1), (False, 75, 2), (True, 1000, 1)]:
+        batch = Packer(model, row_length, text_only=text_only)(groups)
+        assert len(batch.input_ids) == rows
+        blue, red = " the blue square", " and the red square"
+        assert mentions(model, batch, "<OBJ>") == [blue, red, " A square", " beside", blue]
+        assert mentions(model, batch, "<GEN>") == [" becomes"]
+
+
+def test_without_an_image_the_prompt_belongs_to_the_mention(model: MultitaskModel) -> None:
+    [example] = group(1, "text_to_image")
+    batch = Packer(model, 1000)([group(0), [example]])
+    assert mentions(model, batch, "<GEN>")[1] == f"<s>Question: {example.prompt}\nAnswer: Here is the picture"
+
+
+def mentions(model: MultitaskModel, batch: Batch, token: str) -> list[str]:
+    """The texts between the starts of a token's mentions and the token."""
+    found = batch.tokens[token]
+    spans = zip(found.rows.tolist(), found.starts.tolist(), found.positions.tolist(), strict=True)
+    return [model.format.tokenizer.decode(batch.input_ids[row, start:end]) for row, start, end in spans]
 
 
 def many(number: int, places: tuple[int, ...]) -> Example:

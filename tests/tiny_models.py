@@ -151,7 +151,7 @@ def model_values(folder: Path, family: str = "llama", kind: str = "clip", **chan
             "method": "neural_tuning",
             "settings": {"neural_tuning": {"d_z": 16}, "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}},
         },
-        "state": {"size": 24, "sources": [["predicting", 2], ["token", -1]]},
+        "state": {"words": 2, "size": 24, "sources": [["predicting", 2], ["token", -1]]},
         "decoders": {
             "mask": {"channels": [32, 32, 32, 32], "attention_layers": [1, 0, 0], "bce_weight": 1.0},
             "image": {"hidden_size": 16, **image_parts(folder, EMBEDDING[kind])},

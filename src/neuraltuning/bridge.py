@@ -16,10 +16,13 @@ from torch.nn import functional as F
 
 from neuraltuning.decoders.base import StateShape
 
-QUERY_SIZE = 64
-"""Of the attention that chooses words."""
-FIT_STEPS = 60
-FIT_RATE = 0.02
+CHOICE_SIZE = 64
+"""Hidden width of the choice of words."""
+PLACES = 16
+"""Places of a mention, from its start and from its end, that are told apart."""
+FIT_STEPS = 150
+FIT_BATCH = 256
+FIT_RATE = 3e-3
 
 
 @dataclass
@@ -30,13 +33,11 @@ class Readings:
         states: (N, sources * D) float32, the hidden states of its sources.
         said: (N, M, D) float32, the LLM's input vectors of the tokens of the *mention*, the text that the task token
             closes, relative to the mean input vector.
-        keys: (N, M, D) float32, the mention's hidden states of the layer that words are chosen by.
-        in_mention: (N, M) bool, False for padding.
+        in_mention: (N, M) bool, False for padding, which stands behind.
     """
 
     states: Tensor
     said: Tensor
-    keys: Tensor
     in_mention: Tensor
 
     @staticmethod
@@ -48,16 +49,47 @@ class Readings:
             found = [getattr(part, name) for part in parts]
             return torch.cat([F.pad(t, (0, 0) * (t.ndim - 2) + (0, longest - t.shape[1])) for t in found])
 
-        return Readings(torch.cat([part.states for part in parts]), stack("said"), stack("keys"), stack("in_mention"))
+        return Readings(torch.cat([part.states for part in parts]), stack("said"), stack("in_mention"))
+
+    def select(self, index: Tensor) -> Readings:
+        """Some of them, index (n,) int64."""
+        return Readings(self.states[index], self.said[index], self.in_mention[index])
+
+
+class WordChoice(nn.Module):
+    """Which tokens of a mention name what it is about ("dog" and "cat" in "the dog left of the cat").
+
+    It sees each token with its two neighbours and its place, and no hidden state: so it chooses the same in any context
+    and whatever the tuner does to the language model. At first all tokens count the same.
+    """
+
+    def __init__(self, hidden_size: int, n_words: int) -> None:
+        super().__init__()
+        self.reader = nn.Conv1d(hidden_size, CHOICE_SIZE, kernel_size=3, padding=1)
+        self.from_start = nn.Embedding(PLACES, CHOICE_SIZE)
+        self.from_end = nn.Embedding(PLACES, CHOICE_SIZE)
+        self.choice = nn.Linear(CHOICE_SIZE, n_words)
+        nn.init.zeros_(self.choice.weight)
+        nn.init.zeros_(self.choice.bias)
+
+    def forward(self, said: Tensor, in_mention: Tensor) -> Tensor:
+        """(N, M, D) and (N, M), as in `Readings` -> (N, n_words, M) shares of the tokens; zeros without a mention."""
+        place = torch.arange(said.shape[1], device=said.device).expand(in_mention.shape)
+        left = in_mention.sum(1, keepdim=True) - 1 - place
+        tokens = F.layer_norm(said, said.shape[-1:]) * in_mention[..., None]
+        x = self.reader(tokens.transpose(1, 2)).transpose(1, 2)
+        x = x + self.from_start(place.clamp_max(PLACES - 1)) + self.from_end(left.clamp(0, PLACES - 1))
+        scores = self.choice(F.gelu(x)).transpose(1, 2)
+        outside = ~in_mention[:, None]
+        return scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(outside, 0.0)
 
 
 class Bridge(nn.Module):
     """Maps the readings of a task token to one state: a few words, then free entries.
 
-    A *word* is a mean of the mention's input vectors, weighted by attention and brought to unit length: what the token
-    is about, in the LLM's input space, where it can be compared with projected image tokens. Nothing is learnt of a
-    word itself, so that classes which no training ever showed are found too. The free entries are a linear map of the
-    hidden states.
+    A *word* is a weighted mean of the mention's input vectors, brought to unit length: what the token is about, in the
+    LLM's input space, where it can be compared with projected image tokens. Nothing is learnt of a word itself, so that
+    classes which no training ever showed are found too. The free entries are a linear map of the hidden states.
 
     The standardisation of states is fixed: `fit` sets it once from data, else it is the identity. Hidden states of
     language models have a few coordinates thousands of times larger than the others, which would drown them.
@@ -65,13 +97,9 @@ class Bridge(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    key_mean: Tensor
-    key_scale: Tensor
     word_mean: Tensor
 
-    def __init__(
-        self, sources: Sequence[tuple[str, int]], word_mean: Tensor, shape: StateShape, word_layer: int
-    ) -> None:
+    def __init__(self, sources: Sequence[tuple[str, int]], word_mean: Tensor, shape: StateShape) -> None:
         """Makes an untrained bridge, whose words are the plain means of their mentions.
 
         Args:
@@ -79,29 +107,21 @@ class Bridge(nn.Module):
                 of the k-th decoder layer.
             word_mean: (D,) the LLM's mean input vector.
             shape: of the state; without words, mentions are not read (the papers' wiring).
-            word_layer: the layer whose states choose the words.
         """
         super().__init__()
         self.sources = tuple(sources)
-        self.n_words, self.word_layer = shape.words, word_layer
-        hidden_size = shape.hidden_size
-        width = hidden_size * len(self.sources)
+        width = shape.hidden_size * len(self.sources)
         self.register_buffer("word_mean", word_mean, persistent=False)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.register_buffer("key_mean", torch.zeros(hidden_size))
-        self.register_buffer("key_scale", torch.ones(hidden_size))
+        self.n_words = shape.words
         self.free = nn.Linear(width, shape.free)
-        if shape.words:
-            self.queries = nn.Linear(width, shape.words * QUERY_SIZE)
-            self.keys = nn.Linear(hidden_size, QUERY_SIZE)
-            nn.init.zeros_(self.queries.weight)
-            nn.init.zeros_(self.queries.bias)
+        self.word_choice = WordChoice(shape.hidden_size, shape.words) if shape.words else None
 
     @property
     def layers(self) -> set[int]:
         """The layers that are read."""
-        return {0, self.word_layer, *(layer for _, layer in self.sources)}
+        return {0, *(layer for _, layer in self.sources)}
 
     def read(
         self, hidden_states: Sequence[Tensor] | Mapping[int, Tensor], rows: Tensor, starts: Tensor, positions: Tensor
@@ -116,15 +136,28 @@ class Bridge(nn.Module):
         """
         at = {"predicting": positions - 1, "token": positions}
         states = torch.cat([hidden_states[layer][rows, at[place]].float() for place, layer in self.sources], dim=-1)
+        return Readings(states, *self._mentions(hidden_states[0], rows, starts, positions))
+
+    def read_words(self, embeds: Tensor, rows: Tensor, starts: Tensor, positions: Tensor) -> Tensor:
+        """The states of N task tokens as far as the text alone tells: (N, shape.size), the free entries zero.
+
+        Args:
+            embeds: (B, T, D) the LLM's input vectors; no pass of it is needed.
+            rows, starts, positions: as in `read`.
+        """
+        said, in_mention = self._mentions(embeds, rows, starts, positions)
+        states = torch.zeros(len(rows), self.mean.shape[0], device=embeds.device)
+        words = self(Readings(states, said, in_mention))[:, : -self.free.out_features]
+        return F.pad(words, (0, self.free.out_features))
+
+    def _mentions(self, embeds: Tensor, rows: Tensor, starts: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         longest = int((positions - starts).max()) if self.n_words else 0
         steps = starts[:, None] + torch.arange(longest, device=starts.device)
-        in_mention = steps < positions[:, None]
-        where = rows[:, None], steps.clamp_max(hidden_states[0].shape[1] - 1)
-        said = hidden_states[0][where].float() - self.word_mean
-        return Readings(states, said, hidden_states[self.word_layer][where].float(), in_mention)
+        said = embeds[rows[:, None], steps.clamp_max(embeds.shape[1] - 1)].float() - self.word_mean
+        return said, steps < positions[:, None]
 
     def fit(self, readings: Readings, about: Tensor | None) -> None:
-        """Sets the standardisation, and a start for the choice of words.
+        """Sets the standardisation and a start for the free entries, and teaches the choice of words.
 
         Args:
             readings: of many task tokens.
@@ -135,25 +168,18 @@ class Bridge(nn.Module):
             self.mean.copy_(readings.states.mean(0))
             self.scale.copy_(_inverse_deviation(readings.states))
             self._fit_free(self._standard(readings))
-            if self.n_words:
-                keys = readings.keys[readings.in_mention]
-                self.key_mean.copy_(keys.mean(0))
-                self.key_scale.copy_(_inverse_deviation(keys))
-        if about is None or not self.n_words:
+        if about is None or self.word_choice is None:
             return
-        chosen = [*self.queries.parameters(), *self.keys.parameters()]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.queries.weight.normal_(std=0.1 * self.queries.in_features**-0.5)
-        optimizer = torch.optim.Adam(chosen, lr=FIT_RATE)
         known = about.norm(dim=-1) > 0
+        optimizer = torch.optim.Adam(self.word_choice.parameters(), lr=FIT_RATE)
+        generator = torch.Generator().manual_seed(0)
         for _ in range(FIT_STEPS):
+            some = torch.randint(len(about), (FIT_BATCH,), generator=generator).to(about.device)
+            similarity = F.cosine_similarity(self.words(readings.select(some)), about[some], dim=-1)
             optimizer.zero_grad(set_to_none=True)
-            loss = 1.0 - F.cosine_similarity(self.words(readings), about, dim=-1)[known].mean()
-            loss.backward()
+            (1.0 - similarity[known[some]].mean()).backward()
             optimizer.step()
-        for parameter in chosen:
-            parameter.grad = None
+        optimizer.zero_grad(set_to_none=True)
 
     def _fit_free(self, standard: Tensor) -> None:
         """The free entries start as the states' whitened principal components, as many as there are."""
@@ -167,17 +193,14 @@ class Bridge(nn.Module):
 
     def words(self, readings: Readings) -> Tensor:
         """(N, n_words, D) float32 at unit length; zero where there is no mention."""
-        keys = self.keys((readings.keys - self.key_mean) * self.key_scale)
-        queries = self.queries(self._standard(readings)).unflatten(-1, (self.n_words, QUERY_SIZE))
-        scores = torch.einsum("nkq,nmq->nkm", queries, keys) * QUERY_SIZE**-0.5
-        outside = ~readings.in_mention[:, None]
-        weights = scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(outside, 0.0)
-        return F.normalize(weights @ readings.said, dim=-1)
+        assert self.word_choice is not None
+        shares = self.word_choice(readings.said, readings.in_mention)
+        return F.normalize(shares @ readings.said, dim=-1)
 
     def forward(self, readings: Readings) -> Tensor:
         """Readings -> states (N, shape.size) float32, the words first."""
         free = self.free(self._standard(readings))
-        return torch.cat([self.words(readings).flatten(1), free], dim=-1) if self.n_words else free
+        return free if self.word_choice is None else torch.cat([self.words(readings).flatten(1), free], dim=-1)
 
     def _standard(self, readings: Readings) -> Tensor:
         return (readings.states - self.mean) * self.scale

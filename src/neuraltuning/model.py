@@ -135,10 +135,7 @@ class MultitaskModel(nn.Module):
         )
         n_layers = llm.config.get_text_config().num_hidden_layers
         sources = [(position, _layer(layer, n_layers)) for position, layer in settings.state.sources]
-        word_layer = _layer(settings.state.word_layer, n_layers) if state.words else 0
-        self.bridges = nn.ModuleDict(
-            {name: Bridge(sources, self.word_mean, state, word_layer) for name in settings.decoders}
-        )
+        self.bridges = nn.ModuleDict({name: Bridge(sources, self.word_mean, state) for name in settings.decoders})
         if adapter_folder is not None:
             self.llm: PeftModel = _load_adapter(llm, adapter_folder)
         else:

@@ -31,7 +31,6 @@ class StateSettings(Settings):
     words: int = Field(
         0, ge=0, description="words of the text before the token that the state opens with (see neuraltuning.bridge)"
     )
-    word_layer: int = Field(6, description="the layer whose states choose these words")
     sources: list[tuple[Literal["predicting", "token"], int]] = Field(
         default=[("token", -1)],
         min_length=1,

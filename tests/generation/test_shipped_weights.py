@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from neuraltuning.decoders.base import StateShape
 from neuraltuning.decoders.image import ImageDecoder
 from neuraltuning.encoders import load_encoder
 from neuraltuning.generation import prior, tokenizer
@@ -28,7 +29,7 @@ def test_recipe_and_scores_stand_beside_them(path: Path) -> None:
 
 
 def test_they_draw_for_the_embedded_encoder() -> None:
-    decoder = ImageDecoder(state_size=8, encoder=load_encoder("efficientnet-lite0"))
+    decoder = ImageDecoder(state=StateShape(words=0, hidden_size=4, free=8), encoder=load_encoder("efficientnet-lite0"))
     (image,) = decoder.decode(torch.zeros(1, 8), None, None, [], [0])
     assert image.size == (64, 64) and image.mode == "RGB"
 

@@ -21,7 +21,7 @@ import neuraltuning.tasks
 from neuraltuning.configuration import validate_settings
 from neuraltuning.data.sample import Sample
 from neuraltuning.decoders import register_decoder
-from neuraltuning.decoders.base import Decoder
+from neuraltuning.decoders.base import Decoder, StateShape
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.evaluator import evaluate
@@ -42,11 +42,11 @@ class PointDecoder(Decoder):
 
     token = TOKEN
 
-    def __init__(self, *, state_size: int, encoder: ImageEncoder, hidden_size: int = 32) -> None:
+    def __init__(self, *, state: StateShape, encoder: ImageEncoder, hidden_size: int = 32) -> None:
         super().__init__()
-        self.attend = nn.Linear(state_size, encoder.token_size)
+        self.attend = nn.Linear(state.size, encoder.token_size)
         self.where = nn.Sequential(
-            nn.Linear(state_size + encoder.token_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2)
+            nn.Linear(state.size + encoder.token_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2)
         )
 
     def target_image(self, image: Image.Image | None, target: Point) -> Image.Image | None:

@@ -1,17 +1,22 @@
-"""What each stage learns from: mentions without images, the joint batch."""
+"""What each stage learns from, and what is fitted before its first step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from neuraltuning.data.sample import ObjectAnnotation, QuestionAnswer, Sample
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE
 from neuraltuning.tasks import Example, get_task
-from neuraltuning.training.stages import Warmup, mentions
+from neuraltuning.training.alignment import word_vectors
+from neuraltuning.training.mixture import Mixture
+from neuraltuning.training.stages import Tuning, Warmup, words_of
 from tests.tiny_models import lively, model_settings, sample
 
 
@@ -32,51 +37,84 @@ def rows(count: int = 3) -> list[list[Example]]:
     return [[e for name in names for e in get_task(name).examples(one, rng)] for one in samples]
 
 
+def mixture(samples: Sequence[Sample], length: int) -> Mixture:
+    shares = {"referring_segmentation": 1.5, "reasoning_segmentation": 1.0, "text_to_image": 0.5}
+    return Mixture(samples, shares, seed=0, length=length)
+
+
+# --- what a word should be ----------------------------------------------------------------------------------------
+
+
+def example_about(reply: str, *places: int) -> Example:
+    """A reply about some objects of a picture with a cat, an umbrella, and another cat."""
+    masks = [np.eye(4, dtype=bool)[[i]] for i in range(4)]
+    objects = [ObjectAnnotation(name, "", m, (0, 0, 1, 1)) for name, m in zip(("cat", "umbrella", "cat"), masks)]  # noqa: B905
+    shown = replace(sample(), objects=tuple(objects))
+    return Example("talk", "0", shown.image, "", reply, {"<OBJ>": [masks[i] for i in places]}, sample=shown)
+
+
+@pytest.mark.parametrize(
+    ("reply", "places", "words"),
+    [
+        ("The cat <OBJ>.", (0,), [["cat", ""]]),
+        ("The cat below the umbrella <OBJ>.", (0,), [["cat", "umbrella"]]),
+        ("The umbrella above the cat <OBJ>.", (1,), [["umbrella", "cat"]]),
+        ("The object below the umbrella <OBJ>.", (2,), [["", "umbrella"]]),
+        ("It <OBJ>.", (0,), [["", ""]]),
+        (
+            "The left cat <OBJ>, the right Cat <OBJ> and the umbrella <OBJ>.",
+            (0, 2, 1),
+            [["cat", ""], ["cat", ""], ["umbrella", ""]],
+        ),
+        ("The cat <OBJ>.", (3,), [["", ""]]),
+        ("A cat.", (), []),
+    ],
+)
+def test_the_words_of_a_token_are_the_classes_that_its_mention_names(
+    reply: str, places: tuple[int, ...], words: list[list[str]]
+) -> None:
+    """The own class first, then the others; an object that isn't the sample's has none."""
+    example = example_about(reply, *places)
+    assert words_of(example, "<OBJ>", 2) == words
+    assert words_of(example, "<OBJ>", 1) == [one[:1] for one in words]
+    assert words_of(replace(example, sample=None), "<OBJ>", 2) == [["", ""]] * len(words)
+
+
 # --- warm-up ------------------------------------------------------------------------------------------------------
 
 
-def test_a_mention_is_the_words_up_to_its_token() -> None:
-    first, second = sample().objects
-    example = Example(
-        "referring_segmentation",
-        "0",
-        sample().image,
-        "Please segment them.",
-        "The red square <OBJ> and the blue square <OBJ>.",
-        {"<OBJ>": [first.mask, second.mask]},
-    )
-    cuts = mentions(example)
-    assert [(c.prompt, c.reply) for c in cuts] == [("", "The red square <OBJ>"), ("", "and the blue square <OBJ>")]
-    assert [c.targets["<OBJ>"][0] is o.mask for c, o in zip(cuts, (first, second), strict=True)] == [True, True]
-    assert all(c.image is example.image for c in cuts)
+def test_the_warm_up_learns_from_tokens_for_parts_of_an_image_alone(model: MultitaskModel) -> None:
+    stage = Warmup(model, 300)
+    learns = {tokens: stage.learns_from(tokens) for tokens in [("<OBJ>",), ("<GEN>",), ("<OBJ>", "<GEN>"), ()]}
+    assert learns == {("<OBJ>",): True, ("<GEN>",): False, ("<OBJ>", "<GEN>"): False, (): False}
+    assert all(Tuning(model, 300).learns_from(tokens) for tokens in learns)
 
 
-def test_without_an_image_the_whole_text_is_read() -> None:
-    [example] = get_task("text_to_image").examples(sample(), np.random.default_rng(0))
-    [cut] = mentions(example)
-    assert (cut.prompt, cut.reply) == (example.prompt, "Here is the picture <GEN>")
-    assert cut.targets == {"<GEN>": [example.sample.image]}
-
-
-def test_texts_without_task_tokens_are_left_out() -> None:
-    [example] = get_task("captioning").examples(sample(), np.random.default_rng(0))
-    assert mentions(example) == []
-
-
-def test_the_warm_up_reads_texts_alone_but_masks_belong_to_their_images(model: MultitaskModel) -> None:
-    batch = Warmup(model, 300).collate(rows())
+def test_the_warm_up_reads_whole_texts_without_their_images(model: MultitaskModel) -> None:
+    """But masks belong to their images."""
+    stage = Warmup(model, 300)
+    batch = stage.collate(rows())
+    assert stage.packer.left_out == 0
     assert not (batch.input_ids == IMAGE_PLACE).any()
     assert len(batch.pixel_values) == 3
-    n_masks = sum(len(e.targets.get("<OBJ>", ())) for row in rows() for e in row)
-    assert len(batch.tokens["<OBJ>"].rows) == n_masks
-    assert len(batch.tokens["<GEN>"].rows) == 3
+    read = [
+        row[of == s].tolist() for row, of in zip(batch.input_ids, batch.segment_ids, strict=True) for s in of.unique()
+    ]
+    for example in (e for row in rows() for e in row):
+        text = [*model.format.prompt_ids(example.prompt), *model.format.reply_ids(example.reply)]
+        assert [model.format.bos_id, *text] in read
+    found = batch.tokens["<OBJ>"]
+    masks = [(i, mask) for i, row in enumerate(rows()) for e in row for mask in e.targets.get("<OBJ>", ())]
+    assert found.owners.tolist() == [i for i, _ in masks]
+    wanted = np.stack([model.decoder("mask").encode_target(mask) for _, mask in masks])
+    np.testing.assert_array_equal(found.targets, wanted)
 
 
 def test_the_warm_up_teaches_bridges_and_decoders_alone(model: MultitaskModel) -> None:
     stage = Warmup(model, 300).train()
     losses = stage(stage.collate(rows()))
     losses.total.backward()
-    assert set(losses.parts) == {"mask_dice", "mask_bce", "gen_mse"}
+    assert set(losses.parts) == {"mask_dice", "mask_bce", "mask_pointing", "gen_mse"}
     for name, parameter in model.trainable_parameters().items():
         assert (parameter.grad is not None) == name.startswith(("bridges.", "decoders.")), name
 
@@ -95,7 +133,7 @@ def test_the_warm_up_reads_the_untuned_language_model(model: MultitaskModel) -> 
 @pytest.mark.parametrize("sources", [[["token", 1]], [["predicting", 2]], [["token", 0]], [["token", -1]]], ids=str)
 def test_the_layers_that_the_warm_up_leaves_out_change_nothing(folder: Path, sources: list[list[object]]) -> None:
     """It runs the language model only as deep as the bridges read."""
-    model = lively(MultitaskModel.build(model_settings(folder, state={"size": 24, "sources": sources})))
+    model = lively(MultitaskModel.build(model_settings(folder, state={"words": 1, "size": 24, "sources": sources})))
     stage = Warmup(model, 300).eval()
     batch = stage.collate(rows())
     shallow = {name: float(value) for name, value in stage(batch).parts.items()}
@@ -110,15 +148,61 @@ def test_the_layers_that_the_warm_up_leaves_out_change_nothing(folder: Path, sou
 
 def test_preparing_the_warm_up_standardises_the_states(model: MultitaskModel) -> None:
     stage = Warmup(model, 300)
-    many = rows(12)
-    stage.prepare(many)
-    batch = stage.collate(many)
+    chosen = mixture([sample(i) for i in range(6)], 20)  # more than are prepared at once
+    stage.prepare(chosen)
+    batch = stage.collate([chosen[i] for i in range(20)])
     with torch.no_grad(), model.llm.disable_adapter():
         states = model.run(model.embed(batch.input_ids), batch).hidden_states
+    assert set(batch.tokens) == {"<OBJ>", "<GEN>"}
     for token, found in batch.tokens.items():
-        bridge = model.bridges[model.decoder_of(token)[0]]
-        gathered = bridge.gather(states, found.rows, found.positions)
-        standard = (gathered - bridge.mean) * bridge.scale
+        bridge = model.bridge(model.decoder_of(token)[0])
+        readings = bridge.read(states, found.rows, found.starts, found.positions)
+        standard = (readings.states - bridge.mean) * bridge.scale
         assert float(standard.mean(0).abs().max()) < 1e-3
         assert float(standard.std(0).max()) < 1.01
         assert float(standard.std(0).median()) > 0.9
+
+
+def test_preparing_the_warm_up_teaches_the_choice_of_words_and_the_pointers(model: MultitaskModel) -> None:
+    """And nothing that is not for parts of an image."""
+    stage = Warmup(model, 300)
+    batch = stage.collate(rows(6))
+
+    def outcome() -> tuple[float, float]:
+        """How near the words of masks are to the class that is meant, and the pointers' loss."""
+        found = batch.tokens["<OBJ>"]
+        with torch.no_grad():
+            words = model.bridge("mask").read_words(
+                model.embed(batch.input_ids), found.rows, found.starts, found.positions
+            )
+            square = word_vectors(model, ["square"])
+            near = torch.cosine_similarity(words[:, : square.shape[1]], square).mean()
+            return float(near), float(stage(batch).parts["mask_pointing"])
+
+    near, pointing = outcome()
+    before = model.trained_state()
+    stage.prepare(mixture([sample(i) for i in range(12)], 96))
+    prepared_near, prepared_pointing = outcome()
+    assert prepared_near > max(0.9, near + 0.1)
+    assert prepared_pointing < 0.9 * pointing
+    after = model.trained_state()
+    changed = {".".join(name.split(".")[:4]) for name in after if not torch.equal(after[name], before[name])}
+    fitted = {f"bridges.{name}.{part}" for name in ("mask", "image") for part in ("mean", "scale")}
+    fitted |= {f"bridges.{name}.free.{part}" for name in ("mask", "image") for part in ("weight", "bias")}
+    assert fitted <= changed
+    assert {name for name in changed if name.startswith("bridges.image")} <= fitted
+    assert {"bridges.mask.word_choice.reader", "decoders.mask.pointing.selections"} <= changed
+    untouched = ("tuner", "projector", "task_tokens", "decoders.image", "decoders.mask.out", "decoders.mask.upscalings")
+    assert not any(name.startswith(untouched) for name in changed)
+
+
+def test_preparing_passes_over_what_finds_no_room(model: MultitaskModel) -> None:
+    """The words that are taught belong to the examples that were read."""
+    long = replace(sample(1), reasoning=(QuestionAnswer("blue " * 100, "The <OBJ>.", "", (0,)),))
+    stage = Warmup(model, 80)
+    stage.prepare(mixture([sample(0), long, sample(2)], 12))
+    assert stage.packer.left_out > 0
+    batch = stage.collate(rows(1))
+    found = batch.tokens["<OBJ>"]
+    words = model.bridge("mask").read_words(model.embed(batch.input_ids), found.rows, found.starts, found.positions)
+    assert torch.cosine_similarity(words[:, :32], word_vectors(model, ["square"])).mean() > 0.9

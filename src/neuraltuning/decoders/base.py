@@ -39,9 +39,11 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         token: the task token: "<OBJ>".
+        about_input: whether its tokens stand for parts of the input image.
     """
 
     token: ClassVar[str]
+    about_input: ClassVar[bool] = True
 
     @abstractmethod
     def target_image(self, image: Image.Image | None, target: Any) -> Image.Image | None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from neuraltuning.decoders.base import Decoder, StateShape
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
@@ -19,6 +20,8 @@ from neuraltuning.generation import prior as prior_part
 from neuraltuning.generation import tokenizer as tokenizer_part
 
 _BATCH = 32
+RIDGE = 0.2
+"""Of the closed-form start, in units of the mean variance of the states' entries."""
 
 
 class ImageDecoder(Decoder):
@@ -29,6 +32,7 @@ class ImageDecoder(Decoder):
     """
 
     token: ClassVar[str] = "<GEN>"
+    about_input: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class ImageDecoder(Decoder):
         encoder: ImageEncoder,
         hidden_size: int = 512,
         weight: float = 10.0,
+        candidates: int = 1,
         prior: str | Path = prior_part.WEIGHTS,
         tokenizer: str | Path = tokenizer_part.WEIGHTS,
     ) -> None:
@@ -44,18 +49,23 @@ class ImageDecoder(Decoder):
 
         Args:
             state: of a task token.
-            encoder: the model's, whose embeddings are the targets; it isn't kept.
+            encoder: the model's, whose embeddings are the targets.
             hidden_size: of the map's hidden layer.
             weight: lambda_gen, factor of the loss.
+            candidates: pictures that are drawn for each one that is returned: the one whose embedding is nearest to
+                the predicted one (Ramesh et al., 2021, section 2.6, rank by CLIP).
             prior, tokenizer: weights files.
 
         Raises:
             InputError: a file is missing or damaged, or the prior was trained for another encoder's embeddings.
         """
         super().__init__()
-        self.weight = weight
+        self.weight, self.candidates = weight, candidates
+        if candidates < 1:
+            raise InputError(f"The image decoder draws at least 1 candidate a picture, not {candidates}.")
         # In a tuple the frozen parts aren't submodules: not saved with the map, not cast with the model.
         self._parts = (prior_part.ImagePrior.load(Path(prior)), tokenizer_part.ImageTokenizer.load(Path(tokenizer)))
+        self._encoder = (encoder,)
         config, codes = self._parts[0].config, self._parts[1].config
         if config.embedding_size != encoder.embedding_size:
             raise InputError(
@@ -68,7 +78,7 @@ class ImageDecoder(Decoder):
                 f"The image prior {prior} writes {config.grid}x{config.grid} of {config.codes} codes and the tokenizer "
                 f"{tokenizer} reads {codes.grid}x{codes.grid} of {codes.codes}: name two that were trained together."
             )
-        self.norm = nn.LayerNorm(state.size)
+        self.state = state
         self.linear = nn.Linear(state.size, config.components)
         last = nn.Linear(hidden_size, config.components)
         self.residual = nn.Sequential(nn.Linear(state.size, hidden_size), nn.GELU(), last)
@@ -110,14 +120,52 @@ class ImageDecoder(Decoder):
         with torch.no_grad():
             for start in range(0, len(states), _BATCH):
                 components = self.components(states[start : start + _BATCH])
-                codes = prior.sample(components, seeds[start : start + _BATCH])
-                images += tokenizer_part.to_images(tokenizer.decode(codes))
+                drawn = [
+                    tokenizer_part.to_images(tokenizer.decode(prior.sample(components, _seeds(seeds, start, number))))
+                    for number in range(self.candidates)
+                ]
+                images += drawn[0] if self.candidates == 1 else self._nearest(drawn, components, prior)
         return images
+
+    def _nearest(
+        self, drawn: Sequence[Sequence[Image.Image]], components: Tensor, prior: prior_part.ImagePrior
+    ) -> list[Image.Image]:
+        """Of each picture's candidates the one whose embedding is nearest to the predicted one, by cosine."""
+        encoder = self._encoder[0]
+        wanted = F.normalize(components * prior.component_std, dim=-1)
+        nearness = []
+        for images in drawn:
+            embedding = encoder(encoder.preprocess(images).to(components.device)).embedding.float()
+            nearness.append((F.normalize(prior.components(embedding) * prior.component_std, dim=-1) * wanted).sum(-1))
+        return [drawn[best][place] for place, best in enumerate(torch.stack(nearness).argmax(0).tolist())]
+
+    @torch.no_grad()
+    def fit(self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None) -> None:
+        """Sets the linear map by ridge regression from states to the owners' embeddings."""
+        prior = self._prior(states.device)
+        x, y = self._inputs(states), prior.components(features.embedding[owners].float())
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        x = x - mean_x
+        covariance = x.T @ x
+        covariance.diagonal().add_(RIDGE * len(x) * x.var(0).mean())
+        weight = torch.linalg.solve(covariance, x.T @ (y - mean_y))
+        self.linear.weight.copy_(weight.T)
+        self.linear.bias.copy_(mean_y - mean_x @ weight)
 
     def components(self, states: Tensor) -> Tensor:
         """(N, state.size) -> (N, components) float32, whitened principal components of the predicted embeddings."""
-        normed = self.norm(states.to(self.linear.weight.dtype))
-        return (self.linear(normed) + self.residual(normed)).float()
+        inputs = self._inputs(states).to(self.linear.weight.dtype)
+        return (self.linear(inputs) + self.residual(inputs)).float()
+
+    def _inputs(self, states: Tensor) -> Tensor:
+        """The states with their words, which have unit length, brought to the size of the free entries."""
+        free = self.state.free
+        return torch.cat([states[:, :-free] * self.state.hidden_size**0.5, states[:, -free:]], dim=-1)
 
     def _prior(self, device: torch.device) -> prior_part.ImagePrior:
         return self._parts[0].to(device)
+
+
+def _seeds(seeds: Sequence[int], start: int, candidate: int) -> list[int]:
+    """Those of one candidate of each picture of a batch; the first one's are the given ones."""
+    return [seed + candidate * 1_000_003 for seed in seeds[start : start + _BATCH]]

@@ -1,7 +1,8 @@
-"""The projector's closed-form start: image tokens become the words for what they show.
+"""Closed-form starts from images and texts: image tokens become the words for what they show, words become pictures.
 
-A ridge regression from the frozen encoder's tokens to the LLM's input vectors of class names. It uses masks and class
-names of training images and no pass of the LLM; it is a start for the tuning and no part of the papers' method.
+Ridge regressions from the frozen encoder's tokens to the LLM's input vectors of class names, and from the mean input
+vector of a text to the embedding of the picture that it asks for. They use masks, class names and captions of training
+images and no pass of the LLM; they are a start for the tuning and no part of the papers' method.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neuraltuning.data.sample import Sample
+from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import MultitaskModel
+from neuraltuning.packing import Packer
 from neuraltuning.task_tokens import vocabulary_vectors
+from neuraltuning.tasks import Example, Task
 
 COVERED = 0.25
 """An image token shows an object if the object covers this share of its cell, else the background."""
@@ -26,36 +30,58 @@ BACKGROUND = "background"
 BACKGROUND_SHARE = 0.15
 """Of the tokens that show the background this share is used: they are many and alike."""
 BATCH = 32
+TEXTS = 2
+"""Examples of each drawing task an image."""
+TEXT_LENGTH = 1024
+"""Positions that such a text may take."""
 
 
 @torch.no_grad()
-def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed: int) -> float:
-    """Fits the projector's linear map on the first images of a split.
+def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed: int, tasks: Sequence[Task]) -> float:
+    """Fits the projector's linear map, and the decoders of whole pictures, on the first images of a split.
 
     Args:
-        model: its projector is changed.
+        model: its projector and decoders are changed.
         samples: a training split; objects need masks.
         n_images: how many images are used, at most as many as there are.
-        seed: of the choice of background tokens.
+        seed: of the choice of background tokens and of texts.
+        tasks: those of the mixture; the texts of the ones that draw an image are used.
 
     Returns:
         The share of the images' object tokens that come out nearest to the right word, among all words that occur.
     """
     generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    drawing = [task for task in tasks if task.tokens and not any(_about_input(model, t) for t in task.tokens)]
     names: dict[str, int] = {BACKGROUND: 0}
-    tokens, places = [], []
+    tokens, places, embeddings = [], [], []
+    texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
     starts = range(0, n_images, BATCH)
     for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
         batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
         shown = torch.from_numpy(np.stack([shown_words(s, model.encoder.grid, names) for s in batch])).flatten()
         pixels = model.encoder.preprocess([s.image for s in batch])
-        features = model.encoder(pixels.to(model.device)).tokens.flatten(0, 1)
+        features = model.encoder(pixels.to(model.device))
+        embeddings.append(features.embedding)
         used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE)
-        tokens.append(features[used].half())
+        tokens.append(features.tokens.flatten(0, 1)[used].half())
         places.append(shown[used])
-    token, place = torch.cat(tokens), torch.cat(places)
-    vectors = word_vectors(model, list(names))
+        for place, sample in enumerate(batch):
+            asked = [e for task in drawing for _ in range(TEXTS) for e in task.examples(sample, rng)]
+            texts += [(start + place, example) for example in asked]
+    if texts:
+        _fit_drawing(model, texts, torch.cat(embeddings))
+    return _fit_projector(model, torch.cat(tokens), torch.cat(places), list(names))
+
+
+def _about_input(model: MultitaskModel, token: str) -> bool:
+    return model.decoder_of(token)[1].about_input
+
+
+def _fit_projector(model: MultitaskModel, token: Tensor, place: Tensor, names: Sequence[str]) -> float:
+    """The fit; token (N, C) image tokens, place (N,) which of the `names` each shows."""
+    vectors = word_vectors(model, names)
     center = model.word_mean
     size = vectors.norm(dim=-1).mean()
     counts = torch.bincount(place, minlength=len(names)).clamp_min(1).float()
@@ -66,6 +92,23 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     said = model.projector.say(token[objects]) - center
     nearest = (F.normalize(said, dim=-1) @ F.normalize(vectors, dim=-1).T).argmax(-1)
     return float((nearest == place[objects]).float().mean())
+
+
+def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], embeddings: Tensor) -> None:
+    """Fits decoders on (image, example) pairs, from the words of the texts alone."""
+    packer = Packer(model, TEXT_LENGTH, text_only=True)
+    found: dict[str, tuple[list[Tensor], list[int]]] = {}
+    for start in range(0, len(texts), BATCH):
+        part = texts[start : start + BATCH]
+        batch = packer([[example] for _, example in part]).to(model.device)
+        embeds = model.embed(batch.input_ids)
+        for token, at in batch.tokens.items():
+            states, owners = found.setdefault(token, ([], []))
+            states.append(model.bridge(model.decoder_of(token)[0]).read_words(embeds, at.rows, at.starts, at.positions))
+            owners += [image for image, example in part for _ in example.targets.get(token, ())]
+    features = ImageFeatures(embeddings[:, :0], (), embeddings)
+    for token, (states, owners) in found.items():
+        model.decoder_of(token)[1].fit(torch.cat(states), features, torch.tensor(owners, device=model.device), None)
 
 
 def shown_words(sample: Sample, grid: tuple[int, int], names: dict[str, int]) -> NDArray[np.int64]:

@@ -60,7 +60,8 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         temporary.write_text(dump_settings(settings), encoding="utf-8")
     if settings.alignment_images and not any((output / STAGES).glob("*/done")):
         samples = open_split(settings.data.source, "train", settings.data.seed)
-        share = align(model, samples, settings.alignment_images, settings.seed)
+        tasks = [get_task(name) for name in settings.mixture]
+        share = align(model, samples, settings.alignment_images, settings.seed, tasks)
         logger.info("%.0f %% of the object tokens are nearest to the right word.", 100.0 * share)
     for number, (stage, stage_settings) in enumerate(stages):
         _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
@@ -93,14 +94,15 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
         parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins
         if not _shares(stage, settings):
             raise InputError(
-                f"{stage.name} learns from task tokens alone, and no task of the mixture has one: leave it out."
+                f"{stage.name} learns from task tokens that stand for parts of an image, and no task of the mixture "
+                "has one: leave it out."
             )
     return stages
 
 
 def _shares(stage: Stage, settings: RunSettings) -> dict[str, float]:
     """The part of the mixture that teaches a stage something."""
-    return {n: s for n, s in settings.mixture.items() if get_task(n).tokens or not stage.token_tasks_only}
+    return {name: share for name, share in settings.mixture.items() if stage.learns_from(get_task(name).tokens)}
 
 
 def _train_stage(
@@ -124,8 +126,8 @@ def _train_stage(
     if not done.is_file():
         checkpoint = trainer.last_checkpoint()
         if checkpoint is None:
-            rows = Mixture(train, shares, seed, PREPARE_ROWS)
-            stage.prepare([rows[i] for i in range(PREPARE_ROWS)])
+            with_tokens = {name: share for name, share in settings.mixture.items() if get_task(name).tokens}
+            stage.prepare(Mixture(train, with_tokens, seed, PREPARE_ROWS))
         trainer.run(checkpoint)
         done.touch()
         for checkpoint in folder.glob("checkpoint-*"):

@@ -12,7 +12,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import Example
 from neuraltuning.training.alignment import word_vectors
+from neuraltuning.training.mixture import Mixture
 
 PREPARED_AT_ONCE = 16
 
@@ -34,11 +34,9 @@ class Stage(nn.Module, ABC):
     Attributes:
         name: "warmup" or "tuning".
         model: the model that it trains.
-        token_tasks_only: whether only tasks with task tokens teach it something.
     """
 
     name: str
-    token_tasks_only = False
 
     def __init__(self, model: MultitaskModel) -> None:
         super().__init__()
@@ -52,8 +50,12 @@ class Stage(nn.Module, ABC):
     def forward(self, batch: Any) -> Losses:
         """The losses of a batch."""
 
-    def prepare(self, rows: Sequence[list[Example]]) -> None:
-        """Called once before the first step of a fresh stage, with examples to fit statistics on."""
+    def learns_from(self, tokens: Sequence[str]) -> bool:
+        """Whether a task whose replies may carry `tokens` teaches it something."""
+        return True
+
+    def prepare(self, rows: Mixture) -> None:
+        """Called once before the first step of a fresh stage, with examples that carry task tokens."""
 
 
 class Tuning(Stage):
@@ -73,36 +75,38 @@ class Tuning(Stage):
 
 
 class Warmup(Stage):
-    """Decoders and bridges learn from the frozen LLM's states at task tokens in texts without any image tokens.
+    """Decoders and bridges learn from the frozen LLM's states at task tokens, in texts without any image tokens.
 
-    Where a token is about the input image, the reply up to the token is all that is read ("The left dog <OBJ>");
-    where there is no input image, the prompt is read too ("Draw a picture: ... <GEN>").
+    A pass without image tokens and without gradients costs a sixth of one of the joint training, and the states are
+    near to those that the token has behind an image. Tokens that stand for no part of an input image are left to
+    `neuraltuning.training.alignment`.
     """
 
     name = "warmup"
-    token_tasks_only = True
 
     def __init__(self, model: MultitaskModel, row_length: int) -> None:
         super().__init__(model)
         self.packer = Packer(model, row_length, text_only=True)
 
     def collate(self, rows: Sequence[list[Example]]) -> Batch:
-        return self.packer([[cut for example in row for cut in mentions(example)] for row in rows])
+        return self.packer(rows)
+
+    def learns_from(self, tokens: Sequence[str]) -> bool:
+        return bool(tokens) and all(self.model.decoder_of(token)[1].about_input for token in tokens)
 
     @torch.no_grad()
-    def prepare(self, rows: Sequence[list[Example]]) -> None:
-        """Fits the bridges, then the decoders on what these give."""
+    def prepare(self, rows: Mixture) -> None:
+        """Fits the bridges, then the decoders of tokens for parts of an image on what these give."""
         seen: list[ImageFeatures] = []
         found: dict[str, list[tuple[Readings, Tensor, Tensor | None, list[list[str]]]]] = {}
         n_images = 0
         for start in range(0, len(rows), PREPARED_AT_ONCE):
-            part = rows[start : start + PREPARED_AT_ONCE]
+            part = [rows[i] for i in range(start, min(start + PREPARED_AT_ONCE, len(rows)))]
             batch = self.collate(part).to(self.model.device)
             states = self._hidden_states(batch)
             for token, at in batch.tokens.items():
                 bridge = self.model.bridge(self.model.decoder_of(token)[0])
-                cuts = [cut for row in part for e in row for cut in mentions(e) if token in cut.targets]
-                names = [words_of(cut, token, bridge.n_words) for cut in cuts]
+                names = [words for row in part for e in row for words in words_of(e, token, bridge.n_words)]
                 readings = bridge.read(states, at.rows, at.starts, at.positions)
                 found.setdefault(token, []).append((readings, at.owners + n_images, at.targets, names))
             seen.append(self.model.see(batch.pixel_values)[0])
@@ -116,9 +120,9 @@ class Warmup(Stage):
             with torch.enable_grad():
                 bridge.fit(readings, self._vectors([words for part in parts for words in part[3]]))
             given = bridge(readings)
-            with torch.enable_grad():
-                owners = torch.cat([part[1] for part in parts])
-                decoder.fit(given, features, owners, torch.cat(targets) if targets else None)
+            if targets:
+                with torch.enable_grad():
+                    decoder.fit(given, features, torch.cat([part[1] for part in parts]), torch.cat(targets))
 
     def _vectors(self, names: Sequence[Sequence[str]]) -> Tensor | None:
         """(N, n_words, D) the vectors of class names, zeros for ""; None where there is no name at all."""
@@ -162,27 +166,17 @@ def lowest_layers(decoder: nn.Module, deepest: int) -> Iterator[None]:
         decoder.layers = layers
 
 
-def words_of(cut: Example, token: str, n_words: int) -> list[str]:
-    """Class names for the words of the task token that ends `cut`: of the object that it stands for, then of others,
-    as far as the text names them ("the cat below the umbrella", "the object below the umbrella"); "" where not."""
-    objects = () if cut.sample is None else cut.sample.objects
-    own = next((o.category for o in objects if o.mask is cut.targets[token][0]), None)
-    if own is None:
-        return [""] * n_words
-    named = [name for name in sorted({o.category for o in objects}) if name in cut.reply.lower()]
-    others = [name for name in named if name != own]
-    return [own if own in named else "", *others, *[""] * n_words][:n_words]
-
-
-def mentions(example: Example) -> list[Example]:
-    """For each task token an example that ends with it: its mention alone, or the whole text without an image."""
-    cuts = []
-    for token, targets in example.targets.items():
-        pieces = example.reply.split(token)
-        for place, target in enumerate(targets):
-            if example.image is None:
-                prompt, reply = example.prompt, token.join(pieces[: place + 1]) + token
-            else:
-                prompt, reply = "", f"{pieces[place].strip()} {token}"
-            cuts.append(replace(example, prompt=prompt, reply=reply, targets={token: [target]}))
-    return cuts
+def words_of(example: Example, token: str, n_words: int) -> list[list[str]]:
+    """For each `token` of the reply the class names that its words should be: that of the object that it stands for,
+    then of others, as far as the mention names them ("the cat below the umbrella", "the object below the umbrella");
+    "" where not."""
+    objects = () if example.sample is None else example.sample.objects
+    classes = sorted({o.category for o in objects})
+    found = []
+    mentions = example.reply.lower().split(token.lower())
+    for mention, target in zip(mentions, example.targets.get(token, ()), strict=False):
+        own = next((o.category for o in objects if o.mask is target), None)
+        named = [name for name in classes if name in mention]
+        words = [] if own is None else [own if own in named else "", *(name for name in named if name != own)]
+        found.append([*words, *[""] * n_words][:n_words])
+    return found

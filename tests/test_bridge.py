@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -27,7 +28,7 @@ def test_a_source_is_a_layer_at_the_token_or_just_before_it() -> None:
     hidden = hidden_states()
     bridge = Bridge([("predicting", 1), ("token", 3), ("token", 0)], torch.zeros(D), WORDLESS)
     rows, positions = torch.tensor([0, 1, 1]), torch.tensor([2, 5, 1])
-    read = bridge.read([h.bfloat16() for h in hidden], rows, positions, positions).states
+    read = bridge.read(hidden[0], [h.bfloat16() for h in hidden], rows, positions, positions).states
     assert read.shape == (3, 3 * D)
     assert read.dtype == torch.float32
     for number, (row, position) in enumerate([(0, 2), (1, 5), (1, 1)]):
@@ -38,7 +39,7 @@ def test_a_source_is_a_layer_at_the_token_or_just_before_it() -> None:
 def test_a_mention_is_read_from_its_start_up_to_the_token_relative_to_the_mean() -> None:
     hidden = hidden_states()
     bridge = Bridge([("token", 1)], torch.full((D,), 0.5), TWO_WORDS)
-    read = bridge.read(hidden, torch.tensor([0, 1]), torch.tensor([1, 4]), torch.tensor([4, 5]))
+    read = bridge.read(hidden[0], hidden, torch.tensor([0, 1]), torch.tensor([1, 4]), torch.tensor([4, 5]))
     assert read.in_mention.tolist() == [[True, True, True], [True, False, False]]
     torch.testing.assert_close(read.said[0], hidden[0][0, 1:4] - 0.5)
     torch.testing.assert_close(read.said[1, 0], hidden[0][1, 4] - 0.5)
@@ -60,10 +61,11 @@ def test_without_a_mention_the_words_are_zero() -> None:
     """As where a reply opens with the task token, or two stand side by side."""
     bridge = Bridge([("token", 1)], torch.zeros(D), TWO_WORDS)
     rows, positions = torch.tensor([0, 1]), torch.tensor([2, 4])
-    alone = bridge(bridge.read(hidden_states(), rows, positions, positions))
+    hidden = hidden_states()
+    alone = bridge(bridge.read(hidden[0], hidden, rows, positions, positions))
     assert alone.shape == (2, 2 * D + 5)
     assert alone[:, : 2 * D].abs().max() == 0
-    beside = bridge(bridge.read(hidden_states(), rows, torch.tensor([2, 1]), positions))
+    beside = bridge(bridge.read(hidden[0], hidden, rows, torch.tensor([2, 1]), positions))
     assert beside[0, : 2 * D].abs().max() == 0
     torch.testing.assert_close(beside[1, : 2 * D].view(2, D).norm(dim=1), torch.ones(2))
 
@@ -73,14 +75,14 @@ def test_words_can_be_read_without_a_pass_of_the_language_model() -> None:
     bridge = Bridge([("token", 1)], torch.zeros(D), TWO_WORDS)
     where = torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([4, 5])
     states = bridge.read_words(hidden[0], *where)
-    full = bridge(bridge.read(hidden, *where))
+    full = bridge(bridge.read(hidden[0], hidden, *where))
     torch.testing.assert_close(states[:, : 2 * D], full[:, : 2 * D])
     assert states[:, 2 * D :].abs().max() == 0
 
 
 def test_joined_readings_give_what_each_gives_alone() -> None:
     bridge = Bridge([("token", 1)], torch.zeros(D), TWO_WORDS)
-    torch.nn.init.normal_(bridge.word_choice.choice.weight)  # type: ignore[union-attr]
+    torch.nn.init.normal_(bridge.word_choice.choice.weight)
     short, long = readings(torch.randn(1, D), torch.randn(1, 2, D)), readings(torch.randn(2, D), torch.randn(2, 5, D))
     torch.testing.assert_close(bridge(Readings.join([short, long])), torch.cat([bridge(short), bridge(long)]))
 
@@ -104,7 +106,20 @@ def test_the_fitted_free_entries_are_uncorrelated_and_of_equal_size() -> None:
     bridge = Bridge([("token", 1)], torch.zeros(D), WORDLESS)
     bridge.fit(readings(states), None)
     free = bridge(readings(states))
-    torch.testing.assert_close(free.T @ free / len(free), torch.eye(5), atol=0.1, rtol=0)  # the components are approximate
+    torch.testing.assert_close(
+        free.T @ free / len(free), torch.eye(5), atol=0.1, rtol=0
+    )  # the components are approximate
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_few_tokens_are_enough_to_fit_on(count: int) -> None:
+    """What hardly varied among them is not blown up; words of drawings, for one, may be rare."""
+    generator = torch.Generator().manual_seed(4)
+    bridge = Bridge([("token", 1)], torch.zeros(D), WORDLESS)
+    bridge.fit(readings(torch.randn(count, D, generator=generator)), None)
+    others = bridge(readings(torch.randn(50, D, generator=generator)))
+    assert others.isfinite().all()
+    assert others.abs().max() < 30
 
 
 def test_the_fitted_words_are_what_the_token_is_about_also_for_words_never_seen() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from neuraltuning.configuration import dump_settings, load_settings
+from neuraltuning.model_settings import StateSettings
 from neuraltuning.tasks import get_task
 from neuraltuning.training.settings import RunSettings
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -20,6 +23,22 @@ def test_configuration_loads_and_survives_being_written(path: Path, tmp_path: Pa
     assert load_settings(RunSettings, tmp_path / "copy.yaml") == settings
     for name in settings.mixture:
         assert get_task(name).name == name
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_key_of_the_state_is_written_out(path: Path) -> None:
+    """`words` among them: at its default of none, nothing of a text is compared with the image."""
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["state"]
+    assert set(written) == set(StateSettings.model_fields)
+    assert load_settings(RunSettings, path).model.state.words == written["words"] > 0
+
+
+def test_the_benchmark_differs_from_the_quickstart_in_lengths_alone() -> None:
+    quickstart, benchmark = (
+        load_settings(RunSettings, FOLDER / f"{name}.yaml") for name in ("quickstart", "benchmark")
+    )
+    for part in ("seed", "model", "data", "mixture"):
+        assert getattr(benchmark, part) == getattr(quickstart, part), part
 
 
 def test_there_are_configurations() -> None:

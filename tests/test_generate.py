@@ -97,7 +97,8 @@ def test_every_word_and_state_is_that_of_a_full_pass(model: MultitaskModel) -> N
         for name, states in found.tokens.items():
             positions = torch.tensor([len(start) + i for i, t in enumerate(ids) if t in token_ids(model, name)]).long()
             if len(positions):
-                full = model.bridge(name).read(output.hidden_states, torch.zeros_like(positions), positions, positions)
+                where = torch.zeros_like(positions), positions, positions
+                full = model.bridge(name).read(embeds, output.hidden_states, *where)
                 torch.testing.assert_close(of_row(states, row).states, full.states, atol=2e-4, rtol=1e-4)
             places[name] += len(positions)
     assert places == {name: len(states.rows) for name, states in found.tokens.items()}
@@ -146,7 +147,7 @@ def test_a_generated_mention_is_the_one_that_training_reads(
     compared = []
     for token, at in batch.tokens.items():
         name, _ = model.decoder_of(token)
-        forced = model.bridge(name).read(states, at.rows, at.starts, at.positions)
+        forced = model.bridge(name).read(embeds, states, at.rows, at.starts, at.positions)
         whose = torch.tensor([row for row, e in enumerate(examples) for _ in e.targets.get(token, ())])
         for row in sorted(set(whose.tolist())):
             assert_same_readings(of_row(found.tokens[name], row), forced.select((whose == row).nonzero()[:, 0]))

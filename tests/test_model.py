@@ -98,6 +98,22 @@ def test_the_words_are_the_language_models_own(folder: Path, llm: str) -> None:
     torch.testing.assert_close(ours[..., old], theirs[..., old], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("llm", list(FAMILIES))
+def test_mentions_are_read_as_the_vectors_of_their_tokens_alone(folder: Path, llm: str) -> None:
+    """So that a word is the same wherever it stands, also where the language model adds places to its input."""
+    model = lively(MultitaskModel.build(model_settings(folder, llm)))
+    batch = batch_for(model)
+    with torch.no_grad():
+        embeds = model.embed(batch.input_ids, model.see(batch.pixel_values)[1], batch.image_order)
+        hidden_states = model.run(embeds, batch).hidden_states
+    for token, found in batch.tokens.items():
+        where = found.rows, found.starts, found.positions
+        readings = model.bridge(model.decoder_of(token)[0]).read(embeds, hidden_states, *where)
+        for number, (row, start, end) in enumerate(zip(*(w.tolist() for w in where), strict=True)):
+            said = readings.said[number][readings.in_mention[number]]
+            torch.testing.assert_close(said, embeds[row, start:end] - model.word_mean, atol=1e-4, rtol=1e-4)
+
+
 def test_an_untrained_tuner_leaves_the_language_model_as_it_was(folder: Path) -> None:
     model = MultitaskModel.build(model_settings(folder))
     batch = batch_for(model)
@@ -214,7 +230,7 @@ def test_the_papers_literal_wiring_runs(folder: Path) -> None:
     found = batch.tokens["<OBJ>"]
     with torch.no_grad():
         states = [torch.randn(*batch.input_ids.shape, 32) for _ in range(4)]
-        readings = model.bridge("mask").read(states, found.rows, found.starts, found.positions)
+        readings = model.bridge("mask").read(states[0], states, found.rows, found.starts, found.positions)
     torch.testing.assert_close(readings.states, states[-1][found.rows, found.positions])
 
 
@@ -296,10 +312,12 @@ def test_trained_state_goes_back_into_a_model(folder: Path) -> None:
     [
         ({"state": {"sources": [["token", 4]]}}, ["sources", "layer 4", "0 to 3"]),
         ({"state": {"sources": [["token", -5]]}}, ["sources", "-5"]),
+        ({"state": {"words": -1}}, ["state.words", "-1"]),
         ({"decoders": {"musk": {}}}, ["musk", "mask"]),
         ({"decoders": {"mask": {"colour": 1}}}, ["mask", "colour"]),
         ({"decoders": {"mask": {"channels": [32, 32]}}}, ["channels"]),
         ({"decoders": {"mask": {"attention_layers": [1]}}}, ["attention_layers"]),
+        ({"decoders": {"image": {"candidates": 0}}}, ["candidate"]),
         ({"tuner": {"method": "neural"}}, ["neural", "neural_tuning"]),
         ({"tuner": {"method": "neural_tuning", "settings": {"neural_tuning": {"dz": 3}}}}, ["dz", "d_z"]),
         ({"tuner": {"method": "prefix_tuning"}}, ["prefix_tuning", "tuner.method"]),

@@ -61,7 +61,7 @@ def outcome(model: MultitaskModel, groups: Sequence[Sequence[Example]], row_leng
         output = model.run(embeds, batch)
         learnt = batch.labels != NO_LABEL
         states = {
-            token: bridge(bridge.read(output.hidden_states, found.rows, found.starts, found.positions))
+            token: bridge(bridge.read(embeds, output.hidden_states, found.rows, found.starts, found.positions))
             for token, found in batch.tokens.items()
             for bridge in [model.bridge(model.decoder_of(token)[0])]
         }

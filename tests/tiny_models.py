@@ -7,6 +7,7 @@ and a place on disk, so that `MultitaskModel.build` and `from_pretrained` can na
 from __future__ import annotations
 
 import string
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,12 @@ def model_values(folder: Path, family: str = "llama", kind: str = "clip", **chan
 def lively(model: MultitaskModel, seed: int = 5) -> MultitaskModel:
     """Gives the parts that start at zero values of a visible size; replies name task tokens often."""
     randomize(model.llm, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
+        for name, parameter in model.trainable_parameters().items():
             if not parameter.any():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+                own = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))  # whatever other parts there are
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=own))
+        generator = torch.Generator().manual_seed(seed)
         for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.8)):
             rows.copy_(size * torch.randn(rows.shape, generator=generator))
         if "mask" in model.decoders:

@@ -20,6 +20,10 @@ CHOICE_SIZE = 64
 """Hidden width of the choice of words."""
 PLACES = 16
 """Places of a mention, from its start and from its end, that are told apart."""
+PRIOR = 10
+"""So many states count for the usual deviation of a coordinate."""
+SMALLEST = 1e-2
+"""Deviation of a principal component, in units of the first one's, below which it isn't blown up further."""
 FIT_STEPS = 150
 FIT_BATCH = 256
 FIT_RATE = 3e-3
@@ -74,6 +78,8 @@ class WordChoice(nn.Module):
 
     def forward(self, said: Tensor, in_mention: Tensor) -> Tensor:
         """(N, M, D) and (N, M), as in `Readings` -> (N, n_words, M) shares of the tokens; zeros without a mention."""
+        if not said.shape[1]:
+            return said.new_zeros(len(said), self.choice.out_features, 0)
         place = torch.arange(said.shape[1], device=said.device).expand(in_mention.shape)
         left = in_mention.sum(1, keepdim=True) - 1 - place
         tokens = F.layer_norm(said, said.shape[-1:]) * in_mention[..., None]
@@ -121,14 +127,20 @@ class Bridge(nn.Module):
     @property
     def layers(self) -> set[int]:
         """The layers that are read."""
-        return {0, *(layer for _, layer in self.sources)}
+        return {layer for _, layer in self.sources}
 
     def read(
-        self, hidden_states: Sequence[Tensor] | Mapping[int, Tensor], rows: Tensor, starts: Tensor, positions: Tensor
+        self,
+        embeds: Tensor,
+        hidden_states: Sequence[Tensor] | Mapping[int, Tensor],
+        rows: Tensor,
+        starts: Tensor,
+        positions: Tensor,
     ) -> Readings:
         """Reads N task tokens.
 
         Args:
+            embeds: (B, T, D) the LLM's input vectors.
             hidden_states: tensors (B, T, D) by layer, at least those of `layers`.
             rows: (N,) int64, the token's sequence in the batch.
             starts: (N,) int64, the first position of its mention, which ends before the token.
@@ -136,7 +148,7 @@ class Bridge(nn.Module):
         """
         at = {"predicting": positions - 1, "token": positions}
         states = torch.cat([hidden_states[layer][rows, at[place]].float() for place, layer in self.sources], dim=-1)
-        return Readings(states, *self._mentions(hidden_states[0], rows, starts, positions))
+        return Readings(states, *self._mentions(embeds, rows, starts, positions))
 
     def read_words(self, embeds: Tensor, rows: Tensor, starts: Tensor, positions: Tensor) -> Tensor:
         """The states of N task tokens as far as the text alone tells: (N, shape.size), the free entries zero.
@@ -182,13 +194,15 @@ class Bridge(nn.Module):
         optimizer.zero_grad(set_to_none=True)
 
     def _fit_free(self, standard: Tensor) -> None:
-        """The free entries start as the states' whitened principal components, as many as there are."""
-        count = min(self.free.out_features, *standard.shape)
+        """The free entries start as the states' whitened principal components."""
+        count = self.free.out_features
+        if min(standard.shape) <= count:
+            return  # too few to tell directions by
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             _, deviations, directions = torch.pca_lowrank(standard, q=count, center=False)
         deviations = deviations / len(standard) ** 0.5
-        self.free.weight[:count].copy_((directions / deviations.clamp_min(1e-3 * deviations[0])).T)
+        self.free.weight[:count].copy_((directions / deviations.clamp_min(SMALLEST * deviations[0])).T)
         self.free.bias.zero_()
 
     def words(self, readings: Readings) -> Tensor:
@@ -207,5 +221,8 @@ class Bridge(nn.Module):
 
 
 def _inverse_deviation(states: Tensor) -> Tensor:
-    deviation = states.std(0)
-    return 1.0 / deviation.clamp_min(1e-3 * deviation.mean())
+    """1 over the standard deviation; that of few states is drawn towards the usual one."""
+    variance = states.var(0, correction=0)
+    n = len(states)
+    usual = variance.median() if n > 1 else states.new_ones(())
+    return ((n * variance + PRIOR * usual) / (n + PRIOR)).clamp_min(1e-12).rsqrt()

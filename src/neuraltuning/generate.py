@@ -72,7 +72,7 @@ def generate(
         output = model.hidden_states(
             embeds, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        read = torch.stack([output.hidden_states[layer] for layer in layers], dim=2) if layers else embeds[:, :, :0]
+        read = torch.stack([embeds.float(), *(output.hidden_states[layer].float() for layer in layers)], dim=2)
         if not said:  # the prompt belongs to the mention where there is no image
             said = [
                 _Mention(read[row], attention[row], whole=image < 0) for row, image in enumerate(row_images.tolist())
@@ -110,24 +110,30 @@ def generate(
 
 
 class _Mention:
-    """The states of the text since the last task token of one sequence, and of the position before it."""
+    """What is read of the text since the last task token of one sequence, and of the position before it."""
 
     def __init__(self, states: Tensor, attention: Tensor, *, whole: bool) -> None:
-        """Begins behind a prompt, states (T, layers, D) and attention (T,), or with it if `whole`."""
+        """Begins behind a prompt, or with it and for good if `whole`.
+
+        Args:
+            states: (T, 1 + layers, D) input vectors and states.
+            attention: (T,) 1 where there is text.
+        """
+        self.whole = whole
         self.states = [states[attention.bool()] if whole else states[-1:]]
-        self.start = int(not whole)
 
     def add(self, states: Tensor) -> None:
-        """One position more, (1, layers, D)."""
+        """One position more, (1, 1 + layers, D)."""
         self.states.append(states)
 
     def close(self, bridge: Bridge, layers: Sequence[int]) -> Readings:
         """What `bridge` reads where the last position is a task token; another mention begins behind it."""
         states = torch.cat(self.states)
-        by_layer = {layer: states[None, :, place] for place, layer in enumerate(layers)}
+        by_layer = {layer: states[None, :, 1 + place] for place, layer in enumerate(layers)}
         zero = torch.zeros(1, dtype=torch.int64, device=states.device)
-        readings = bridge.read(by_layer, zero, zero + self.start, zero + len(states) - 1)
-        self.states, self.start = [states[-1:]], 1
+        start = zero if self.whole else zero + 1
+        readings = bridge.read(states[None, :, 0], by_layer, zero, start, zero + len(states) - 1)
+        self.states = [states if self.whole else states[-1:]]
         return readings
 
 

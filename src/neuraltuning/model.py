@@ -309,19 +309,19 @@ class MultitaskModel(nn.Module):
         embeds = self.embed(batch.input_ids, projected, batch.image_order)
         output = self.run(embeds, batch)
         text, parts = self._text_loss(output.last_hidden_state, batch)
-        decoded, more = self.decoder_losses(output.hidden_states, features, batch)
+        decoded, more = self.decoder_losses(embeds, output.hidden_states, features, batch)
         return Losses(text + decoded, parts | more)
 
     def decoder_losses(
-        self, hidden_states: Sequence[Tensor], features: ImageFeatures, batch: Batch
+        self, embeds: Tensor, hidden_states: Sequence[Tensor], features: ImageFeatures, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The decoders' losses on the states of a batch's task tokens: their sum, and each by name."""
+        """The decoders' losses on what is read at a batch's task tokens: their sum, and each by name."""
         total = hidden_states[0].new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for token, found in batch.tokens.items():
             name, decoder = self.decoder_of(token)
             bridge = self.bridge(name)
-            states = bridge(bridge.read(hidden_states, found.rows, found.starts, found.positions))
+            states = bridge(bridge.read(embeds, hidden_states, found.rows, found.starts, found.positions))
             losses = decoder.loss(states, features, found.owners, found.targets)
             total = total + sum(losses.values())
             parts |= {key: value.detach() for key, value in losses.items()}
@@ -389,7 +389,7 @@ class MultitaskModel(nn.Module):
             for token, found in batch.tokens.items():
                 name, decoder = self.decoder_of(token)
                 bridge = self.bridge(name)
-                states = bridge(bridge.read(hidden_states, found.rows, found.starts, found.positions))
+                states = bridge(bridge.read(embeds, hidden_states, found.rows, found.starts, found.positions))
                 whose = [i for i, e in enumerate(examples) for _ in e.targets.get(token, ())]
                 images = [examples[i].image for i in whose]
                 seen = all(image is not None for image in images)
@@ -483,7 +483,7 @@ def _layer(layer: int, n_layers: int) -> int:
     """A layer's index in `hidden_states`, negative ones counted from the end."""
     index = layer + n_layers + 1 if layer < 0 else layer
     if not 0 <= index <= n_layers:
-        raise InputError(f"model.state names layer {layer}, but the LLM has layers 0 to {n_layers}.")
+        raise InputError(f"model.state.sources names layer {layer}, but the LLM has layers 0 to {n_layers}.")
     return index
 
 

@@ -43,6 +43,7 @@ class TokenTargets:
         starts: (N,) int64, the first position of its mention, the text that it closes: since the task token before it
             or the reply's start; where its example has no image, since the prompt's start.
         owners: (N,) int64, the image it belongs to, in `pixel_values`.
+        examples: (N,) int64, its example, counted through all groups.
         targets: (N, ...) what the decoder learns from, or None where its owner is all it needs.
     """
 
@@ -50,6 +51,7 @@ class TokenTargets:
     starts: Tensor
     positions: Tensor
     owners: Tensor
+    examples: Tensor
     targets: Tensor | None
 
     def to(self, device: torch.device) -> TokenTargets:
@@ -141,8 +143,9 @@ class Packer:
         task_names = tuple(sorted({e.task for group in groups for e in group}))
         rows = [_Row()]
         image_order: list[int] = []
-        found: dict[str, list[tuple[int, int, int, int, Any]]] = {}
-        for group in groups:
+        found: dict[str, list[tuple[int, int, int, int, int, Any]]] = {}
+        firsts = np.cumsum([0, *map(len, groups)])
+        for first, group in zip(firsts.tolist(), groups, strict=False):
             parts = [self._encode(example) for example in group]
             seen = [None if self.text_only else e.image for e in group]
             image = next((i for i in seen if i is not None), None)
@@ -153,7 +156,7 @@ class Packer:
             context = row.add_prefix(prefix)
             if image is not None:
                 image_order.append(images.place(image))
-            for example, own_image, (prompt, reply) in zip(group, seen, parts, strict=True):
+            for number, (example, own_image, (prompt, reply)) in enumerate(zip(group, seen, parts, strict=True), first):
                 if own_image is None and self.format.bos_id is not None:
                     prompt = [self.format.bos_id, *prompt]
                 if len(row) + len(prompt) + len(reply) > self.row_length:
@@ -171,7 +174,7 @@ class Packer:
                         if owner is None:
                             raise InputError(f"{example.id}: its reply carries {token}, which needs an image; add one.")
                         said = start - len(prompt) if example.image is None else start + self._mention(reply, place)
-                        entry = (len(rows) - 1, said, start + place, images.place(owner), encoded)
+                        entry = (len(rows) - 1, said, start + place, images.place(owner), number, encoded)
                         found.setdefault(token, []).append(entry)
         if not any(label != NO_LABEL for row in rows for label in row.labels):
             raise InputError(
@@ -200,7 +203,7 @@ class Packer:
         image_order: list[int],
         images: list[Image.Image],
         task_names: tuple[str, ...],
-        found: dict[str, list[tuple[int, int, int, int, Any]]],
+        found: dict[str, list[tuple[int, int, int, int, int, Any]]],
     ) -> Batch:
         length = max(map(len, rows))
 
@@ -209,9 +212,10 @@ class Packer:
 
         tokens = {}
         for token, entries in found.items():
-            r, s, p, o, t = zip(*entries, strict=True)
+            *places, t = zip(*entries, strict=True)
             targets = None if t[0] is None else torch.from_numpy(np.stack(t))
-            tokens[token] = TokenTargets(*map(torch.tensor, (r, s, p, o)), targets)
+            r, s, p, o, n = (torch.tensor(place) for place in places)
+            tokens[token] = TokenTargets(r, s, p, o, n, targets)
         size = self.encoder.image_size
         return Batch(
             # encoders need not take an empty batch

@@ -1,14 +1,20 @@
-"""The projector's closed-form start: which word each image token shows, and that the projector says it afterwards."""
+"""Closed-form starts: the projector says what image tokens show, and drawing decoders read what a text asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageColor
 
+from neuraltuning.data.sample import Sample
 from neuraltuning.model import MultitaskModel
+from neuraltuning.packing import Packer
+from neuraltuning.tasks import get_task
 from neuraltuning.training.alignment import align, shown_words, word_vectors
 from tests.tiny_models import lively, model_settings, sample
 
@@ -35,7 +41,7 @@ def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> No
     model = lively(MultitaskModel.build(model_settings(folder)))
     before = {n: p.detach().clone() for n, p in model.trainable_parameters().items()}
     samples = [sample(number) for number in range(24)]
-    share = align(model, samples, 24, seed=0)
+    share = align(model, samples, 24, seed=0, tasks=[get_task("referring_segmentation"), get_task("captioning")])
     assert share > 0.9
     changed = {n for n, p in model.trainable_parameters().items() if not torch.equal(p, before[n])}
     assert changed == {"projector.linear.weight", "projector.linear.bias"}
@@ -46,6 +52,56 @@ def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> No
     shown = np.concatenate([shown_words(s, model.encoder.grid, {"background": 0, "square": 1}) for s in samples])
     is_square = torch.from_numpy(shown == 1)
     assert similarity[is_square].mean() > similarity[~is_square].mean() + 0.2
+
+
+def plain_pictures() -> list[Sample]:
+    """Four shades of each colour, called by it."""
+    return [
+        replace(
+            sample(),
+            image=Image.new("RGB", (32, 32), ImageColor.getrgb(name)).point(lambda v, shade=shade: v ^ (3 * shade)),
+            objects=(),
+            captions=(f"A {name} square.",),
+        )
+        for shade in range(4)
+        for name in ("red", "blue", "white", "black")
+    ]
+
+
+@torch.no_grad()
+def drawing_losses(model: MultitaskModel, samples: Sequence[Sample]) -> list[float]:
+    """`gen_mse` for the samples' own pictures, and for every rotation of them, from the words of their captions."""
+    rng = np.random.default_rng(1)
+    batch = Packer(model, 1000)([get_task("text_to_image").examples(s, rng) for s in samples])
+    at = batch.tokens["<GEN>"]
+    states = model.bridge("image").read_words(model.embed(batch.input_ids), at.rows, at.starts, at.positions)
+    features = model.see(batch.pixel_values)[0]
+    losses = [model.decoder("image").loss(states, features, at.owners.roll(n), None) for n in range(len(samples))]
+    return [float(loss["gen_mse"]) for loss in losses]
+
+
+def test_drawing_starts_from_the_words_of_the_texts(folder: Path) -> None:
+    model = MultitaskModel.build(model_settings(folder))
+    samples = plain_pictures()
+    before, untrained = model.trained_state(), drawing_losses(model, samples)
+    align(model, [*samples, sample()], 17, seed=0, tasks=[get_task("text_to_image"), get_task("captioning")])
+    changed = {name for name, tensor in model.trained_state().items() if not torch.equal(tensor, before[name])}
+    linear = {"decoders.image.linear.weight", "decoders.image.linear.bias"}
+    assert {name for name in changed if not name.startswith("projector.")} == linear
+    right, *wrong = drawing_losses(model, samples)
+    assert right < 0.1 * untrained[0]
+    assert right < 0.1 * np.mean(wrong)  # it does not draw the same for every text
+
+
+def test_a_text_that_finds_no_room_is_left_out_of_the_start(folder: Path) -> None:
+    fitted = []
+    for captions in [("blue " * 1100,), ()]:
+        model = MultitaskModel.build(model_settings(folder))
+        samples = [sample(0), sample(1), replace(sample(2), captions=captions)]
+        align(model, samples, 3, seed=0, tasks=[get_task("text_to_image")])
+        fitted.append(model.trained_state()["decoders.image.linear.weight"])
+    assert fitted[0].any()
+    assert torch.equal(*fitted)
 
 
 def test_the_words_are_vectors_that_the_layers_know(folder: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from neuraltuning.data.sample import ObjectAnnotation, QuestionAnswer, Sample
+from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE
 from neuraltuning.tasks import Example, get_task
@@ -46,9 +48,10 @@ def mixture(samples: Sequence[Sample], length: int) -> Mixture:
 
 
 def example_about(reply: str, *places: int) -> Example:
-    """A reply about some objects of a picture with a cat, an umbrella, and another cat."""
-    masks = [np.eye(4, dtype=bool)[[i]] for i in range(4)]
-    objects = [ObjectAnnotation(name, "", m, (0, 0, 1, 1)) for name, m in zip(("cat", "umbrella", "cat"), masks)]  # noqa: B905
+    """A reply about some objects of a picture."""
+    masks = [np.eye(8, dtype=bool)[[i]] for i in range(8)]
+    names = ("cat", "umbrella", "cat", "key", "monkey", "tree", "palm tree")
+    objects = [ObjectAnnotation(name, "", mask, (0, 0, 1, 1)) for name, mask in zip(names, masks, strict=False)]
     shown = replace(sample(), objects=tuple(objects))
     return Example("talk", "0", shown.image, "", reply, {"<OBJ>": [masks[i] for i in places]}, sample=shown)
 
@@ -66,7 +69,12 @@ def example_about(reply: str, *places: int) -> Example:
             (0, 2, 1),
             [["cat", ""], ["cat", ""], ["umbrella", ""]],
         ),
-        ("The cat <OBJ>.", (3,), [["", ""]]),
+        ("The smaller of the two cats <OBJ>.", (2,), [["cat", ""]]),
+        ("The cat <OBJ>.", (7,), [["", ""]]),
+        ("The monkey <OBJ>.", (4,), [["monkey", ""]]),
+        ("The object left of the monkey <OBJ>.", (3,), [["", "monkey"]]),
+        ("The palm tree <OBJ>.", (6,), [["palm tree", ""]]),
+        ("The tree by the palm tree <OBJ>.", (5,), [["tree", "palm tree"]]),
         ("A cat.", (), []),
     ],
 )
@@ -78,6 +86,13 @@ def test_the_words_of_a_token_are_the_classes_that_its_mention_names(
     assert words_of(example, "<OBJ>", 2) == words
     assert words_of(example, "<OBJ>", 1) == [one[:1] for one in words]
     assert words_of(replace(example, sample=None), "<OBJ>", 2) == [["", ""]] * len(words)
+
+
+def test_a_class_is_found_however_it_is_written() -> None:
+    example = example_about("The TV <OBJ>.", 0)
+    assert example.sample is not None
+    tv = replace(example.sample.objects[0], category="TV")
+    assert words_of(replace(example, sample=replace(example.sample, objects=(tv,))), "<OBJ>", 1) == [["TV"]]
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------------
@@ -106,7 +121,7 @@ def test_the_warm_up_reads_whole_texts_without_their_images(model: MultitaskMode
     found = batch.tokens["<OBJ>"]
     masks = [(i, mask) for i, row in enumerate(rows()) for e in row for mask in e.targets.get("<OBJ>", ())]
     assert found.owners.tolist() == [i for i, _ in masks]
-    wanted = np.stack([model.decoder("mask").encode_target(mask) for _, mask in masks])
+    wanted = np.stack([model.decoders["mask"].encode_target(mask) for _, mask in masks])
     np.testing.assert_array_equal(found.targets, wanted)
 
 
@@ -140,9 +155,10 @@ def test_the_layers_that_the_warm_up_leaves_out_change_nothing(folder: Path, sou
     decoder = model.language_model.get_decoder()
     assert len(decoder.layers) == 3  # all are there again
     with torch.no_grad(), model.llm.disable_adapter():
-        states = model.run(model.embed(batch.input_ids), batch).hidden_states
+        embeds = model.embed(batch.input_ids)
+        states = model.run(embeds, batch).hidden_states
         features = model.see(batch.pixel_values)[0]
-        full = model.decoder_losses(states, features, batch)[1]
+        full = model.decoder_losses(embeds, states, features, batch)[1]
     assert shallow == pytest.approx({name: float(value) for name, value in full.items()}, rel=1e-4)
 
 
@@ -152,15 +168,16 @@ def test_preparing_the_warm_up_standardises_the_states(model: MultitaskModel) ->
     stage.prepare(chosen)
     batch = stage.collate([chosen[i] for i in range(20)])
     with torch.no_grad(), model.llm.disable_adapter():
-        states = model.run(model.embed(batch.input_ids), batch).hidden_states
+        embeds = model.embed(batch.input_ids)
+        states = model.run(embeds, batch).hidden_states
     assert set(batch.tokens) == {"<OBJ>", "<GEN>"}
     for token, found in batch.tokens.items():
         bridge = model.bridge(model.decoder_of(token)[0])
-        readings = bridge.read(states, found.rows, found.starts, found.positions)
+        readings = bridge.read(embeds, states, found.rows, found.starts, found.positions)
         standard = (readings.states - bridge.mean) * bridge.scale
         assert float(standard.mean(0).abs().max()) < 1e-3
-        assert float(standard.std(0).max()) < 1.01
-        assert float(standard.std(0).median()) > 0.9
+        assert float(standard.std(0).max()) < 1.6  # a few deviations are drawn towards the usual one
+        assert float(standard.std(0).median()) > 0.8
 
 
 def test_preparing_the_warm_up_teaches_the_choice_of_words_and_the_pointers(model: MultitaskModel) -> None:
@@ -184,7 +201,7 @@ def test_preparing_the_warm_up_teaches_the_choice_of_words_and_the_pointers(mode
     stage.prepare(mixture([sample(i) for i in range(12)], 96))
     prepared_near, prepared_pointing = outcome()
     assert prepared_near > max(0.9, near + 0.1)
-    assert prepared_pointing < 0.9 * pointing
+    assert prepared_pointing < 0.75 * pointing
     after = model.trained_state()
     changed = {".".join(name.split(".")[:4]) for name in after if not torch.equal(after[name], before[name])}
     fitted = {f"bridges.{name}.{part}" for name in ("mask", "image") for part in ("mean", "scale")}
@@ -194,6 +211,19 @@ def test_preparing_the_warm_up_teaches_the_choice_of_words_and_the_pointers(mode
     assert {"bridges.mask.word_choice.reader", "decoders.mask.pointing.selections"} <= changed
     untouched = ("tuner", "projector", "task_tokens", "decoders.image", "decoders.mask.out", "decoders.mask.upscalings")
     assert not any(name.startswith(untouched) for name in changed)
+
+
+def test_preparing_fits_each_mask_on_its_own_image(model: MultitaskModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(MaskDecoder, "fit", lambda decoder, *arguments: given.append(arguments))
+    chosen = mixture([sample(i) for i in range(20)], 20)
+    Warmup(model, 300).prepare(chosen)
+    [(states, features, owners, targets)] = given
+    masks = [(e.image, mask) for i in range(20) for e in chosen[i] for mask in e.targets.get("<OBJ>", ())]
+    shown = model.encoder(model.encoder.preprocess([image for image, _ in masks if image is not None]))
+    torch.testing.assert_close(features.embedding[owners], shown.embedding)
+    np.testing.assert_array_equal(targets, np.stack([model.decoders["mask"].encode_target(mask) for _, mask in masks]))
+    assert len(states) == len(masks)
 
 
 def test_preparing_passes_over_what_finds_no_room(model: MultitaskModel) -> None:

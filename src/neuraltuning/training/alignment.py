@@ -105,7 +105,7 @@ def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], em
         for token, at in batch.tokens.items():
             states, owners = found.setdefault(token, ([], []))
             states.append(model.bridge(model.decoder_of(token)[0]).read_words(embeds, at.rows, at.starts, at.positions))
-            owners += [image for image, example in part for _ in example.targets.get(token, ())]
+            owners += [part[i][0] for i in at.examples.tolist()]
     features = ImageFeatures(embeddings[:, :0], (), embeddings)
     for token, (states, owners) in found.items():
         model.decoder_of(token)[1].fit(torch.cat(states), features, torch.tensor(owners, device=model.device), None)

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 CONFIGURATION = "configuration.yaml"
 LOG = "training_log.jsonl"
 STAGES = "stages"
-PREPARE_ROWS = 240
+PREPARE_ROWS = 160
 """Lists of examples that a stage may fit its statistics on before its first step."""
 
 

@@ -9,6 +9,7 @@ checkpoints.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,11 +104,13 @@ class Warmup(Stage):
         for start in range(0, len(rows), PREPARED_AT_ONCE):
             part = [rows[i] for i in range(start, min(start + PREPARED_AT_ONCE, len(rows)))]
             batch = self.collate(part).to(self.model.device)
-            states = self._hidden_states(batch)
+            embeds, states = self._read_texts(batch)
             for token, at in batch.tokens.items():
                 bridge = self.model.bridge(self.model.decoder_of(token)[0])
-                names = [words for row in part for e in row for words in words_of(e, token, bridge.n_words)]
-                readings = bridge.read(states, at.rows, at.starts, at.positions)
+                asked = [e for row in part for e in row]
+                kept = [asked[i] for i in dict.fromkeys(at.examples.tolist())]  # without those that found no room
+                names = [words for example in kept for words in words_of(example, token, bridge.n_words)]
+                readings = bridge.read(embeds, states, at.rows, at.starts, at.positions)
                 found.setdefault(token, []).append((readings, at.owners + n_images, at.targets, names))
             seen.append(self.model.see(batch.pixel_values)[0])
             n_images += len(batch.pixel_values)
@@ -137,16 +140,16 @@ class Warmup(Stage):
         """The decoders' losses."""
         batch = batch.to(self.model.device)
         features, _ = self.model.see(batch.pixel_values)
-        return Losses(*self.model.decoder_losses(self._hidden_states(batch), features, batch))
+        return Losses(*self.model.decoder_losses(*self._read_texts(batch), features, batch))
 
     @torch.no_grad()
-    def _hidden_states(self, batch: Batch) -> Sequence[Tensor]:
-        """The frozen LLM's states, as far up as the bridges read."""
+    def _read_texts(self, batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
+        """The input vectors, and the frozen LLM's states as far up as the bridges read."""
         model = self.model
         embeds = model.embed(batch.input_ids)
         deepest = max(max(model.bridge(name).layers) for name in model.bridges)
         with model.llm.disable_adapter(), lowest_layers(model.language_model.get_decoder(), deepest):
-            return model.run(embeds, batch).hidden_states
+            return embeds, model.run(embeds, batch).hidden_states
 
 
 @contextmanager
@@ -173,10 +176,19 @@ def words_of(example: Example, token: str, n_words: int) -> list[list[str]]:
     objects = () if example.sample is None else example.sample.objects
     classes = sorted({o.category for o in objects})
     found = []
-    mentions = example.reply.lower().split(token.lower())
-    for mention, target in zip(mentions, example.targets.get(token, ()), strict=False):
+    for mention, target in zip(example.reply.split(token), example.targets.get(token, ()), strict=False):
         own = next((o.category for o in objects if o.mask is target), None)
-        named = [name for name in classes if name in mention]
+        named = _named(mention, classes)
         words = [] if own is None else [own if own in named else "", *(name for name in named if name != own)]
         found.append([*words, *[""] * n_words][:n_words])
     return found
+
+
+def _named(text: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` that stand in `text` as words of their own, in the plural too; "palm tree" names no tree."""
+    found = set()
+    for name in sorted(names, key=len, reverse=True):
+        text, count = re.subn(rf"\b{re.escape(name)}(e?s)?\b", " ", text, flags=re.IGNORECASE)
+        if count:
+            found.add(name)
+    return [name for name in names if name in found]

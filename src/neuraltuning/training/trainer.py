@@ -68,7 +68,7 @@ class StageTrainer(Trainer):
             InputError: a learning rate is given to a part that the model doesn't have.
         """
         parameters = parameter_groups(stage, settings)
-        optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=settings.weight_decay, fused=True)
         schedule = get_cosine_schedule_with_warmup(
             optimizer, min(settings.warmup_steps, settings.steps), settings.steps
         )

@@ -390,7 +390,7 @@ class MultitaskModel(nn.Module):
                 name, decoder = self.decoder_of(token)
                 bridge = self.bridge(name)
                 states = bridge(bridge.read(embeds, hidden_states, found.rows, found.starts, found.positions))
-                whose = [i for i, e in enumerate(examples) for _ in e.targets.get(token, ())]
+                whose = found.examples.tolist()
                 images = [examples[i].image for i in whose]
                 seen = all(image is not None for image in images)
                 values = decoder.decode(

@@ -123,7 +123,7 @@ class Warmup(Stage):
             with torch.enable_grad():
                 bridge.fit(readings, self._vectors([words for part in parts for words in part[3]]))
             given = bridge(readings)
-            if targets:
+            if targets and decoder.about_input:
                 with torch.enable_grad():
                     decoder.fit(given, features, torch.cat([part[1] for part in parts]), torch.cat(targets))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,16 @@ def _loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
 def _train(rank: int, address: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=WORKERS)
-    batch = tokens(2 * WORKERS)[2 * rank : 2 * rank + 2]
+    found = _distributed_gradients(tokens(2 * WORKERS)[2 * rank : 2 * rank + 2])
+    if rank == 0:
+        torch.save(found, Path(folder) / "gradients.pt")
+    # gloo's threads must have nothing left to do, nor any model left to do it for, when a process ends
+    gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _distributed_gradients(batch: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
     found = {}
     for checkpointing in (False, True):
         model = _model(checkpointing)
@@ -43,9 +53,7 @@ def _train(rank: int, address: str, folder: str) -> None:
         _loss(model, batch).backward()
         sharded: dict[str, Any] = gradients(model)
         found[f"fsdp2 {checkpointing}"] = {name: gradient.full_tensor() for name, gradient in sharded.items()}
-    if rank == 0:
-        torch.save(found, Path(folder) / "gradients.pt")
-    dist.destroy_process_group()
+    return found
 
 
 def _fully_sharded(model: nn.Module) -> nn.Module:

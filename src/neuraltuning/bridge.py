@@ -202,7 +202,7 @@ class Bridge(nn.Module):
             torch.manual_seed(0)
             _, deviations, directions = torch.pca_lowrank(standard, q=count, center=False)
         deviations = deviations / len(standard) ** 0.5
-        self.free.weight[:count].copy_((directions / deviations.clamp_min(SMALLEST * deviations[0])).T)
+        self.free.weight.copy_((directions / deviations.clamp_min(SMALLEST * deviations[0])).T)
         self.free.bias.zero_()
 
     def words(self, readings: Readings) -> Tensor:

@@ -133,6 +133,14 @@ def test_the_closed_form_start_recovers_a_linear_map(decoder: ImageDecoder) -> N
     assert after["gen_mse"] < 0.05 * before["gen_mse"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_start_from_texts_that_are_all_the_same_is_the_mean_embedding(decoder: ImageDecoder, count: int) -> None:
+    wanted = torch.randn(count, 6, generator=torch.Generator().manual_seed(7))
+    states = torch.full((count, 24), 0.3)
+    decoder.fit(states, features(scene_embeddings(decoder, wanted)), torch.arange(count), None)
+    torch.testing.assert_close(decoder.components(states[:1]), wanted.mean(0, keepdim=True), atol=1e-3, rtol=0)
+
+
 def test_a_start_from_words_alone_leaves_the_free_entries_out(decoder: ImageDecoder) -> None:
     words = torch.nn.functional.normalize(torch.randn(50, 8), dim=1)
     states = torch.cat([words, torch.zeros(50, 16)], 1)

@@ -20,6 +20,8 @@ from neuraltuning.generation import prior as prior_part
 from neuraltuning.generation import tokenizer as tokenizer_part
 
 _BATCH = 32
+SMALLEST_VARIANCE = 1e-6
+"""For a start from texts that are all the same."""
 RIDGE = 0.2
 """Of the closed-form start, in units of the mean variance of the states' entries."""
 
@@ -147,7 +149,8 @@ class ImageDecoder(Decoder):
         mean_x, mean_y = x.mean(0), y.mean(0)
         x = x - mean_x
         covariance = x.T @ x
-        covariance.diagonal().add_(RIDGE * len(x) * x.var(0).mean())
+        variance = x.var(0, correction=int(len(x) > 1)).mean()
+        covariance.diagonal().add_(RIDGE * len(x) * variance.clamp_min(SMALLEST_VARIANCE))
         weight = torch.linalg.solve(covariance, x.T @ (y - mean_y))
         self.linear.weight.copy_(weight.T)
         self.linear.bias.copy_(mean_y - mean_x @ weight)

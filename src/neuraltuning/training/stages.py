@@ -78,8 +78,8 @@ class Tuning(Stage):
 class Warmup(Stage):
     """Decoders and bridges learn from the frozen LLM's states at task tokens, in texts without any image tokens.
 
-    A pass without image tokens and without gradients costs a sixth of one of the joint training, and the states are
-    near to those that the token has behind an image. Tokens that stand for no part of an input image are left to
+    A pass without image tokens and without gradients is cheap, and the states are near to those that the token has
+    behind an image. Tokens that stand for no part of an input image are left to
     `neuraltuning.training.alignment`.
     """
 

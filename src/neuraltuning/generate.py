@@ -53,7 +53,7 @@ def generate(
     Args:
         model: in evaluation mode.
         prompts: token ids of B prompts.
-        image_tokens: (I, P, D) projected tokens of the distinct images, or None.
+        image_tokens: (I, `model.image_length`, D) projected tokens of the distinct images, or None.
         row_images: (B,) int64, each prompt's image; -1 for none.
         max_new_tokens: the longest reply of each prompt.
     """
@@ -140,7 +140,7 @@ class _Mention:
 def _left_padded(model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor) -> tuple[Tensor, Tensor]:
     """Ids (B, T) with bos and image places in front, and the attention mask (B, T) int64."""
     bos = [] if model.format.bos_id is None else [model.format.bos_id]
-    image = [IMAGE_PLACE] * (model.encoder.grid[0] * model.encoder.grid[1])
+    image = [IMAGE_PLACE] * model.image_length
     sequences = [
         bos + (image if has_image else []) + list(prompt)
         for prompt, has_image in zip(prompts, (row_images >= 0).tolist(), strict=True)

@@ -31,7 +31,8 @@ from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.generate import Generated, generate
 from neuraltuning.llm import load_llm
-from neuraltuning.model_settings import ModelSettings
+from neuraltuning.model_settings import ModelSettings, NameSettings
+from neuraltuning.naming import Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.projector import Projector
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_NEW_TOKENS = 96
-PARTS = ("projector", "task_tokens", "bridges", "decoders")
-"""The trainable parts beside the tuner."""
+PARTS = ("projector", "naming", "task_tokens", "bridges", "decoders")
+"""The parts beside the tuner that training changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ class MultitaskModel(nn.Module):
         llm: the peft model around the LLM.
         encoder: the frozen image encoder.
         projector: image tokens -> LLM.
+        naming: names for what image tokens show; None where `settings.names` has no slots for them.
         task_tokens: the new tokens' rows.
         decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
         format: texts <-> token ids.
@@ -133,6 +135,7 @@ class MultitaskModel(nn.Module):
         self.projector = Projector(
             encoder.token_size, settings.projector_size, encoder.grid[0] * encoder.grid[1], hidden_size, rms
         )
+        self.naming = _naming(settings.names, encoder, tokenizer) if settings.names.slots else None
         n_layers = llm.config.get_text_config().num_hidden_layers
         sources = [(position, _layer(layer, n_layers)) for position, layer in settings.state.sources]
         self.bridges = nn.ModuleDict({name: Bridge(sources, self.word_mean, state) for name in settings.decoders})
@@ -204,6 +207,11 @@ class MultitaskModel(nn.Module):
         return self.task_tokens.input_rows.device
 
     @property
+    def image_length(self) -> int:
+        """Positions that an image takes in the LLM: its patches and its names."""
+        return self.encoder.grid[0] * self.encoder.grid[1] + self.settings.names.slots
+
+    @property
     def language_model(self) -> PreTrainedModel:
         """The causal language model inside peft's wrapper."""
         return self.llm.get_base_model()
@@ -232,14 +240,17 @@ class MultitaskModel(nn.Module):
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that may be trained, by part: "tuner.", "projector.", "decoders.mask.", ..."""
         parameters = {f"tuner.{n}": p for n, p in self.llm.named_parameters() if n in self._tuner_names}
-        for part in PARTS:
-            module: nn.Module = getattr(self, part)
+        for part, module in self._parts():
             parameters |= {f"{part}.{n}": p for n, p in module.named_parameters()}
         return parameters
 
     def heads(self) -> dict[str, Tensor]:
         """Every tensor outside the frozen parts and the tuner, fitted buffers among them, by name."""
-        return {f"{part}.{k}": v for part in PARTS for k, v in getattr(self, part).state_dict().items()}
+        return {f"{part}.{k}": v for part, module in self._parts() for k, v in module.state_dict().items()}
+
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        """The parts beside the tuner that this model has, by name."""
+        return [(part, module) for part in PARTS if (module := getattr(self, part)) is not None]
 
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of all that training changes, the tuner's parameters under "tuner."; for checkpoints."""
@@ -256,10 +267,22 @@ class MultitaskModel(nn.Module):
     # --- one pass -----------------------------------------------------------------------------------------------------
 
     def see(self, pixel_values: Tensor) -> tuple[ImageFeatures, Tensor]:
-        """(I, 3, S, S) images -> their features, and their tokens in the LLM's input space (I, P, D)."""
+        """Images as the LLM gets them.
+
+        Args:
+            pixel_values: (I, 3, S, S).
+
+        Returns:
+            Their features, and their tokens in the LLM's input space, (I, `image_length`, D) float32.
+        """
         features = self.encoder(pixel_values.to(self.device))
         projected = self.projector(features.tokens)
-        return replace(features, words=projected.detach() - self.word_mean), projected
+        features = replace(features, words=projected.detach() - self.word_mean)
+        if self.naming is None:
+            return features, projected
+        ids, shares = self.naming(features.tokens)
+        names = self.language_model.get_input_embeddings()(ids).float()
+        return features, torch.cat([projected, names + shares @ self.projector.detail(features.tokens)], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.
@@ -409,12 +432,11 @@ class MultitaskModel(nn.Module):
 
     def _check(self, queries: Sequence[Query]) -> None:
         limit = self.language_model.config.get_text_config().max_position_embeddings
-        grid = self.encoder.grid[0] * self.encoder.grid[1]
         for number, query in enumerate(queries):
             where = f"Request {number + 1}: t" if len(queries) > 1 else "T"
             if not query.text.strip():
                 raise InputError(f"{where}he text is empty; say what to do, for example: Please segment the cat.")
-            room = limit - grid - (query.max_new_tokens or MAX_NEW_TOKENS) - 2
+            room = limit - self.image_length - (query.max_new_tokens or MAX_NEW_TOKENS) - 2
             # a token is rarely longer than 40 characters: don't tokenise megabytes only to refuse them
             if len(query.text) > 40 * room or len(self.format.prompt_ids(query.text)) > room:
                 raise InputError(
@@ -477,6 +499,12 @@ def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftM
         raise InputError(
             f"The adapter in {folder} doesn't fit the language model {llm.name_or_path}: {reason[:300]}"
         ) from error
+
+
+def _naming(settings: NameSettings, encoder: ImageEncoder, tokenizer: PreTrainedTokenizerBase) -> Naming:
+    """A naming that knows no name yet, whose names are separated by commas; full stops fill what is left."""
+    comma, stop = (tokenizer(mark, add_special_tokens=False).input_ids for mark in (",", "."))
+    return Naming(encoder.token_size, encoder.grid, settings.vocabulary, settings.slots, comma, stop[-1])
 
 
 def _layer(layer: int, n_layers: int) -> int:

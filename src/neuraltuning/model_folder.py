@@ -2,7 +2,7 @@
 
     config.json          `ModelSettings` and the format's version
     adapter/             the tuner in peft's format
-    heads.safetensors    projector, task tokens' rows, bridges, decoders (without their frozen parts)
+    heads.safetensors    projector, names, task tokens' rows, bridges, decoders (without their frozen parts)
     tokenizer/           with the task tokens
 
 The frozen LLM and encoder are named in config.json and not copied.

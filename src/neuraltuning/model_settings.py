@@ -39,6 +39,13 @@ class StateSettings(Settings):
     )
 
 
+class NameSettings(Settings):
+    """The names that follow an image's patch tokens (see neuraltuning.naming)."""
+
+    slots: int = Field(0, ge=0, description="positions that spell the names of what the patches show; 0: none")
+    vocabulary: int = Field(256, ge=2, description="names that can be learned, and the background")
+
+
 class ModelSettings(Settings):
     """Everything that determines a model's shape."""
 
@@ -49,6 +56,7 @@ class ModelSettings(Settings):
         "Question: {prompt}\nAnswer:", description="what stands around the user's text; the reply follows"
     )
     projector_size: int = Field(1024, ge=1, description="hidden width of the projector")
+    names: NameSettings = Field(default_factory=NameSettings)
     tuner: TunerSettings = Field(default_factory=TunerSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     decoders: dict[str, dict[str, Any]] = Field(

@@ -122,6 +122,7 @@ class Packer:
         """
         self.format = model.format
         self.encoder = model.encoder
+        self.image_length = model.image_length
         least = len(self._prefix()) + SHORT_TEXT
         if row_length < least:
             raise InputError(
@@ -195,7 +196,7 @@ class Packer:
 
     def _prefix(self) -> list[int]:
         bos = [] if self.format.bos_id is None else [self.format.bos_id]
-        return bos + [IMAGE_PLACE] * (self.encoder.grid[0] * self.encoder.grid[1])
+        return bos + [IMAGE_PLACE] * self.image_length
 
     def _batch(
         self,

@@ -38,6 +38,10 @@ class Projector(nn.Module):
         """(B, P, C) float -> (B, P, D) float32."""
         return self.say(tokens) + self.place * self.output_rms
 
+    def detail(self, tokens: Tensor) -> Tensor:
+        """What is learned beside the linear map, (B, P, C) float -> (B, P, D) float32; zero at the start."""
+        return (self.residual(self.norm(tokens.float())) + self.place) * self.output_rms
+
     def say(self, tokens: Tensor) -> Tensor:
         """The projection without the vector for the place: (..., C) float -> (..., D) float32."""
         normed = self.norm(tokens.float())

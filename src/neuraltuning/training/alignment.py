@@ -27,8 +27,10 @@ from neuraltuning.tasks import Example, Task
 COVERED = 0.25
 """An image token shows an object if the object covers this share of its cell, else the background."""
 BACKGROUND = "background"
-BACKGROUND_SHARE = 0.15
+BACKGROUND_SHARE = 0.5
 """Of the tokens that show the background this share is used: they are many and alike."""
+BACKGROUND_SHARE_OF_WORDS = 0.3
+"""Of those this share is used for the projector."""
 BATCH = 32
 TEXTS = 2
 """Examples of each drawing task an image."""
@@ -38,10 +40,10 @@ TEXT_LENGTH = 1024
 
 @torch.no_grad()
 def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed: int, tasks: Sequence[Task]) -> float:
-    """Fits the projector's linear map, and the decoders of whole pictures, on the first images of a split.
+    """Fits the projector's linear map, the names, and the decoders of whole pictures on the first images of a split.
 
     Args:
-        model: its projector and decoders are changed.
+        model: its projector, naming and decoders are changed.
         samples: a training split; objects need masks.
         n_images: how many images are used, at most as many as there are.
         seed: of the choice of background tokens and of texts.
@@ -72,7 +74,11 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
             texts += [(start + place, example) for example in asked]
     if texts:
         _fit_drawing(model, texts, torch.cat(embeddings))
-    return _fit_projector(model, torch.cat(tokens), torch.cat(places), list(names))
+    token, shown = torch.cat(tokens), torch.cat(places).to(model.device)
+    if model.naming is not None:
+        model.naming.fit(token, shown, [_spelling(model, name) for name in names], seed)
+    used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE_OF_WORDS).to(shown.device)
+    return _fit_projector(model, token[used], shown[used], list(names))
 
 
 def _about_input(model: MultitaskModel, token: str) -> bool:
@@ -127,5 +133,10 @@ def shown_words(sample: Sample, grid: tuple[int, int], names: dict[str, int]) ->
 def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:
     """The mean input vector of each name's tokens, relative to the LLM's mean input vector: (N, D) float32."""
     embedding = vocabulary_vectors(model.language_model)
-    ids = [model.format.tokenizer(" " + name, add_special_tokens=False).input_ids for name in names]
-    return torch.stack([embedding[i].mean(0) for i in ids]) - model.word_mean
+    return torch.stack([embedding[_spelling(model, name)].mean(0) for name in names]) - model.word_mean
+
+
+def _spelling(model: MultitaskModel, name: str) -> list[int]:
+    """The token ids of a name within a text."""
+    ids: list[int] = model.format.tokenizer(" " + name, add_special_tokens=False).input_ids
+    return ids

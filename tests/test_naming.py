@@ -130,7 +130,7 @@ def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: Mult
     queries = [Query(sample(n).image, text) for n, text in enumerate(["Which is like the sky?", "How many squares?"])]
     together = named.reply_batch(queries)
     again = MultitaskModel.from_pretrained(named.save_pretrained(tmp_path / "model"))
-    assert torch.equal(again.naming.pieces, named.naming.pieces)  # type: ignore[union-attr]
+    assert torch.equal(again.naming.pieces, named.naming.pieces)
     for query, reply, reloaded in zip(queries, together, again.reply_batch(queries), strict=True):
         alone = named.reply(query.image, query.text)
         assert alone.text == reply.text == reloaded.text

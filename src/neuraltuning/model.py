@@ -32,7 +32,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import Generated, generate
 from neuraltuning.llm import load_llm
 from neuraltuning.model_settings import ModelSettings, NameSettings
-from neuraltuning.naming import Naming
+from neuraltuning.naming import BACKGROUND_CLASS, Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.projector import Projector
@@ -277,12 +277,17 @@ class MultitaskModel(nn.Module):
         """
         features = self.encoder(pixel_values.to(self.device))
         projected = self.projector(features.tokens)
-        features = replace(features, words=projected.detach() - self.word_mean)
+        words = projected.detach() - self.word_mean
         if self.naming is None:
-            return features, projected
+            return replace(features, words=words), projected
+        embedding = self.language_model.get_input_embeddings()
         ids, shares = self.naming(features.tokens)
-        names = self.language_model.get_input_embeddings()(ids).float()
-        return features, torch.cat([projected, names + shares @ self.projector.detail(features.tokens)], dim=1)
+        named = embedding(ids).float() + shares @ self.projector.detail(features.tokens)
+        known = F.normalize(self.naming.mean_pieces(embedding) - self.word_mean, dim=-1)
+        known[BACKGROUND_CLASS] = 0.0
+        # the classifier is surer of the classes that it knows, the projector alone speaks of others
+        words = F.normalize(words, dim=-1) + self.naming.probabilities(features.tokens) @ known
+        return replace(features, words=words), torch.cat([projected, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.

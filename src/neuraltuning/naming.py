@@ -70,6 +70,15 @@ class Naming(nn.Module):
         """(..., C) patch tokens -> (..., V) probabilities of the classes."""
         return F.linear(self._normed(tokens), self.weight, self.bias).softmax(-1)
 
+    def mean_pieces(self, embedding: nn.Module) -> Tensor:
+        """(V, D) float32 the mean of each name's input vectors, zeros where there is no name.
+
+        `embedding` is the LLM's input embedding module, (...) ids -> (..., D).
+        """
+        present = self.pieces >= 0
+        vectors = embedding(self.pieces.clamp_min(0)).float() * present[..., None]
+        return vectors.sum(1) / present.sum(1, keepdim=True).clamp_min(1)
+
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Names what images show.

@@ -20,7 +20,7 @@ Make = Callable[..., RunSettings]
 
 @pytest.fixture(autouse=True)
 def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Squares instead of a data set, one thread, and few examples to prepare a stage on."""
+    """Squares instead of a data set, and one thread."""
     torch.set_num_threads(1)
 
     def open_split(source: str, split: str, seed: int, size: int | None = None) -> list[Sample]:
@@ -28,7 +28,6 @@ def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
         return [sample(start + number) for number in range(size or 8)]
 
     monkeypatch.setattr("neuraltuning.training.run.open_split", open_split)
-    monkeypatch.setattr("neuraltuning.training.run.PREPARE_ROWS", 6)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +78,7 @@ def stage(steps: int, *parts: str, **changes: Any) -> dict[str, Any]:
         "steps": steps,
         "batch_size": 2,
         "learning_rates": dict.fromkeys(parts, 1e-3),
+        "prepare_images": 6,
         "warmup_steps": 1,
         "log_every": 1,
         "save_every": 2,

@@ -195,8 +195,13 @@ class MaskDecoder(Decoder):
         """States (N, state.size), features of B images, owners (N,) -> logits (N, 8 * grid rows, 8 * grid columns)."""
         return self._decode(states, features, owners)[0]
 
-    def _decode(self, states: Tensor, features: ImageFeatures, owners: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits, and the pointers (see `Pointing`), none where the state has no words."""
+    def _decode(
+        self, states: Tensor, features: ImageFeatures, owners: Tensor, truth: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and the pointers (see `Pointing`), none where the state has no words.
+
+        With `truth` (N, H, W) some of the pointers that the stages see are the masks' own (`Pointing.taught`).
+        """
         states = states.float()
         images = self._grids(features)
         pointed: list[Tensor] = []
@@ -204,7 +209,8 @@ class MaskDecoder(Decoder):
         if self.pointing is not None:
             match = self._match(states, features, owners)
             pointers = self.pointing.pointers(images, owners, states[:, -self.state.free :], match)
-            pointed = self.pointing(images, owners, match, pointers)
+            followed = pointers if truth is None else self.pointing.taught(pointers, truth)
+            pointed = self.pointing(images, owners, match, followed)
 
         def conditioned(stage: int) -> Tensor:
             x = self.conditionings[stage](images[stage], owners, states)
@@ -216,7 +222,10 @@ class MaskDecoder(Decoder):
             x = x + conditioned(i + 1)
             x = x + self.smoothings[i](F.gelu(self.norms[i](x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = self.attentions[i](x, states)
-        return self.out(F.gelu(x)).squeeze(-1), pointers
+        logits = self.out(F.gelu(x)).squeeze(-1)
+        if self.pointing is not None:
+            logits = logits + self.pointing.logits(followed, (logits.shape[1], logits.shape[2]))
+        return logits, pointers
 
     def _grids(self, features: ImageFeatures, count: int = STAGES + 1) -> list[Tensor]:
         """What each grid shows of the B images, coarse to fine: (B, h, w, c)."""
@@ -271,7 +280,7 @@ class MaskDecoder(Decoder):
         """
         assert targets is not None  # encode_target always gives one
         truth = targets.float() / 255.0
-        logits, pointers = self._decode(states, features, owners)
+        logits, pointers = self._decode(states, features, owners, truth if self.training else None)
         logits = F.interpolate(logits[:, None], truth.shape[-2:], mode="bilinear")[:, 0]
         losses = {}
         if self.dice_weight:

@@ -29,6 +29,12 @@ MATCH_SCALE = 8.0
 """Brings the cosine similarities of words, which differ by tenths, to the size of other features."""
 CENTRE_SHARPNESS = 1.5
 """Factor of matches where the centre of what a word is about is taken."""
+TAUGHT = 0.5
+"""Share of the masks in training whose decoder is shown where the mask is instead of where its state points."""
+FAINTEST = 1e-5
+"""Smallest share of a cell there."""
+WITHIN = 3.0
+"""Logits of a mask start positive where a cell's logarithm is at most so far below the highest."""
 
 
 class Pointing(nn.Module):
@@ -44,6 +50,8 @@ class Pointing(nn.Module):
         super().__init__()
         self.selections = nn.ModuleList(Selection(c, state) for c in channels[:COARSE])
         self.foci = nn.ModuleList(Focus(c, channels[COARSE - 1], state.words) for c in channels)
+        self.gain = nn.Parameter(torch.ones(()))
+        self.within = nn.Parameter(torch.tensor(WITHIN))
 
     def pointers(self, images: Sequence[Tensor], owners: Tensor, free: Tensor, match: Tensor) -> list[Tensor]:
         """Points on each coarse grid.
@@ -70,6 +78,23 @@ class Pointing(nn.Module):
         for stage, (focus, image) in enumerate(zip(self.foci, images, strict=True)):
             features.append(focus(image, owners, match, pointers[min(stage, COARSE - 1)], share, seed))
         return features
+
+    def logits(self, pointers: Sequence[Tensor], side: tuple[int, int]) -> Tensor:
+        """(N, *side) what the pointers alone say of a mask: positive where they point, else negative."""
+        return self.gain * (_relative(pointers[-1].logsumexp(-1, keepdim=True), side)[..., 0] + self.within)
+
+    def taught(self, pointers: Sequence[Tensor], truth: Tensor) -> list[Tensor]:
+        """`pointers` with some replaced by the masks' own shares, truth (N, H, W) float.
+
+        A decoder that sees pointers only while they err learns to hedge between all that a word fits; one that sees
+        right ones learns to follow them, and knows of an object's extent sooner.
+        """
+        chosen = torch.rand(len(truth), device=truth.device)[:, None, None, None] < TAUGHT
+        shown = []
+        for pointing in pointers:
+            share = _shares(truth, (pointing.shape[1], pointing.shape[2])).clamp_min(FAINTEST).log()
+            shown.append(torch.where(chosen, share[..., None], pointing))
+        return shown
 
 
 class Selection(nn.Module):
@@ -165,10 +190,21 @@ def pointing_loss(pointers: Sequence[Tensor], truth: Tensor, grid: tuple[int, in
     """
     losses = []
     for stage, pointing in enumerate(pointers):
-        covered = F.adaptive_avg_pool2d(truth, (grid[0] * 2**stage, grid[1] * 2**stage))
-        covered = covered / covered.sum((1, 2), keepdim=True).clamp_min(1e-6)
-        losses.append(F.kl_div(pointing.mean(-1), covered, reduction="batchmean"))
+        share = _shares(truth, (grid[0] * 2**stage, grid[1] * 2**stage))
+        losses.append(F.kl_div(pointing.mean(-1), share, reduction="batchmean"))
     return torch.stack(losses).mean()
+
+
+def _shares(truth: Tensor, side: tuple[int, int]) -> Tensor:
+    """(N, H, W) masks -> (N, *side), each cell's share of the mask."""
+    covered = F.adaptive_avg_pool2d(truth, side)
+    return covered / covered.sum((1, 2), keepdim=True).clamp_min(1e-6)
+
+
+def _relative(pointers: Tensor, side: tuple[int, int]) -> Tensor:
+    """(N, h, w, K) logarithms -> (N, *side, K), how far below the highest, `LOWEST` at most."""
+    relative = (pointers - pointers.amax((1, 2), keepdim=True)).clamp_min(-LOWEST)
+    return channels_last(relative.permute(0, 3, 1, 2), side)
 
 
 def channels_last(feature_map: Tensor, side: tuple[int, int]) -> Tensor:

@@ -19,8 +19,8 @@ class ImageFeatures:
         tokens: (B, P, C) patch features, row-major over `ImageEncoder.grid`; they go through the projector to the LLM.
         maps: feature maps (B, C_l, h_l, w_l) from fine to coarse, for mask decoders.
         embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to.
-        words: (B, P, D) the tokens after the projector, relative to the LLM's mean input vector; the model adds them,
-            encoders leave them out.
+        words: (B, P, D) what the tokens show, comparable by cosine with input vectors of words relative to the LLM's
+            mean; the model adds them, encoders leave them out.
     """
 
     tokens: Tensor

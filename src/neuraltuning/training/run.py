@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 CONFIGURATION = "configuration.yaml"
 LOG = "training_log.jsonl"
 STAGES = "stages"
-PREPARE_ROWS = 160
-"""Lists of examples that a stage may fit its statistics on before its first step."""
 
 
 def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
@@ -127,7 +125,7 @@ def _train_stage(
         checkpoint = trainer.last_checkpoint()
         if checkpoint is None:
             with_tokens = {name: share for name, share in settings.mixture.items() if get_task(name).tokens}
-            stage.prepare(Mixture(train, with_tokens, seed, PREPARE_ROWS))
+            stage.prepare(Mixture(train, with_tokens, seed, stage_settings.prepare_images))
         trainer.run(checkpoint)
         done.touch()
         for checkpoint in folder.glob("checkpoint-*"):

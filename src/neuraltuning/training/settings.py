@@ -24,6 +24,9 @@ class StageSettings(Settings):
     learning_rates: dict[str, float] = Field(
         description="part of the model -> its highest learning rate; parts that are not named stay as they are"
     )
+    prepare_images: int = Field(
+        160, ge=1, description="images that bridges and pointers are fitted on before the first step of the warm-up"
+    )
     warmup_steps: int = Field(15, ge=0, description="steps in which the learning rates rise from zero")
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuraltuning.model import MultitaskModel, Query
-from neuraltuning.naming import Naming
+from neuraltuning.naming import UNKNOWN, Naming
 from neuraltuning.tasks import get_task
 from neuraltuning.training.alignment import align
 from tests.tiny_models import lively, model_settings, sample
@@ -18,40 +18,60 @@ GRID = (3, 4)
 COMMA, STOP = 90, 91
 SPELLINGS = [[1], [10], [20, 21], [30]]
 """Of the background, a dog, a palm tree and a cat."""
+ATTRIBUTES = [[2], [40], [50]]
+"""Of nothing, red and blue."""
+PLACES = [[[60 + 3 * row + column] for column in range(3)] for row in range(3)]
+KINDS = ".dpcDC"
+"""Background, dog, palm tree, cat; the capital ones are red, the other dogs and cats blue, palm trees neither."""
 
 
 def patches(shown: list[str], noise: float = 0.05, seed: int = 0) -> Tensor:
-    """(1, 12, 8) tokens of a picture drawn with one letter a patch: "." background, d, p, c."""
-    labels = labels_of(shown)
-    clean = torch.eye(8)[labels]
+    """(1, 12, 8) tokens of a picture drawn with one letter of `KINDS` a patch."""
+    letters = [letter for line in shown for letter in line]
+    clean = 3.0 * torch.eye(8)[[KINDS.lower().index(letter.lower()) for letter in letters]]
+    for patch, letter in enumerate(letters):
+        if letter in "dcDC":
+            clean[patch, 6 if letter.isupper() else 7] = 3.0
     return (clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)))[None]
 
 
-def labels_of(shown: list[str]) -> Tensor:
-    return torch.tensor([".dpc".index(letter) for line in shown for letter in line])
-
-
-def fitted(slots: int = 9, vocabulary: int = 6, counts: tuple[int, ...] = (60, 40, 50, 30)) -> Naming:
-    naming = Naming(8, GRID, vocabulary, slots, [COMMA], STOP)
-    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
-    tokens = torch.eye(8)[labels] + 0.05 * torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(1))
-    naming.fit(tokens, labels, SPELLINGS, seed=0)
+def fitted(slots: int = 12, vocabulary: int = 6, counts: str = 60 * "." + 20 * "dD" + 50 * "p" + 15 * "cC") -> Naming:
+    naming = Naming(8, GRID, vocabulary, slots, places=PLACES, separator=[COMMA], padding=STOP)
+    classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
+    attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
+    naming.fit(patches([counts], seed=1)[0], classes, SPELLINGS, attributes, ATTRIBUTES, seed=0)
     return naming
 
 
+def said(naming: Naming, shown: list[str]) -> list[list[int]]:
+    """The descriptions of one picture."""
+    ids = naming(patches(shown))[0][0].tolist()
+    found: list[list[int]] = [[]]
+    for piece in ids[: ids.index(STOP) if STOP in ids else None]:
+        if piece == COMMA:
+            found.append([])
+        else:
+            found[-1].append(piece)
+    assert not found[-1]
+    return found[:-1]
+
+
 def test_who_knows_no_name_names_nothing() -> None:
-    ids, shares = Naming(8, GRID, 6, 5, [COMMA], STOP)(patches(["dd..", "....", "..cc"]))
+    naming = Naming(8, GRID, 6, 5, places=PLACES, separator=[COMMA], padding=STOP)
+    ids, shares = naming(patches(["dd..", "....", "..cc"]))
     assert ids.tolist() == [[STOP] * 5]
     assert not shares.any()
 
 
-def test_groups_are_named_from_left_to_right_in_the_language_models_tokens() -> None:
-    ids, shares = fitted()(patches(["..pp", "d...", "d.c."]))
-    assert ids.tolist() == [[10, COMMA, 30, COMMA, 20, 21, COMMA, STOP, STOP]]
-    dog, cat, palm = torch.zeros(12), torch.zeros(12), torch.zeros(12)
-    dog[[4, 8]], cat[10], palm[[2, 3]] = 0.5, 1.0, 0.5
-    zero = torch.zeros(12)
-    torch.testing.assert_close(shares[0], torch.stack([dog, zero, cat, zero, palm, palm, zero, zero, zero]))
+def test_groups_are_described_from_left_to_right_in_the_language_models_tokens() -> None:
+    ids, shares = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
+    dog, palm, cat = [50, 10, *PLACES[1][0]], [20, 21, *PLACES[0][2]], [40, 30, *PLACES[2][2]]
+    assert ids.tolist() == [[*dog, COMMA, *palm, COMMA, *cat, COMMA, STOP, STOP]]
+    where = {"dog": [4, 5], "palm": [2, 3], "cat": [11]}
+    expected = torch.zeros(14, 12)
+    for start, places in zip((0, 4, 8), where.values(), strict=True):
+        expected[start : start + 3, places] = 1.0 / len(places)
+    torch.testing.assert_close(shares[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -62,39 +82,50 @@ def test_groups_are_named_from_left_to_right_in_the_language_models_tokens() -> 
         (["dddd", "...d", "dddd"], 1),  # a long way round
         (["d..d", "d..d", "...."], 2),
         (["...d", "d...", "...."], 2),  # the end of a row and the start of the next do not touch
+        (["ddDD", "ddDD", "ddDD"], 2),  # a blue one beside a red one
     ],
 )
-def test_patches_that_touch_are_one_group(shown: list[str], dogs: int) -> None:
-    ids, _ = fitted()(patches(shown))
-    assert ids[0].tolist().count(10) == dogs
+def test_patches_that_touch_and_look_alike_are_one_group(shown: list[str], dogs: int) -> None:
+    assert sum(10 in words for words in said(fitted(slots=24), shown)) == dogs
 
 
-def test_a_name_that_does_not_fit_is_left_out_whole() -> None:
-    ids, _ = fitted(slots=4)(patches(["d..p", "...p", "...."]))
-    assert ids.tolist() == [[10, COMMA, STOP, STOP]]
+def test_an_attribute_is_said_of_classes_that_have_any() -> None:
+    naming = fitted(slots=24)
+    assert said(naming, ["DD..", "....", "..pp"]) == [[40, 10, PLACES[0][0][0]], [20, 21, PLACES[2][2][0]]]
+    assert naming.varied.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("shown", "row", "column"),
+    [(["p...", "....", "...."], 0, 0), (["....", ".pp.", "...."], 1, 1), (["....", "....", "..pp"], 2, 2)],
+)
+def test_places_are_the_ninths_of_the_image(shown: list[str], row: int, column: int) -> None:
+    assert said(fitted(), shown) == [[20, 21, *PLACES[row][column]]]
+
+
+def test_a_description_that_does_not_fit_is_left_out_whole() -> None:
+    ids, _ = fitted(slots=6)(patches(["d..p", "...p", "...."]))
+    assert ids.tolist() == [[50, 10, PLACES[0][0][0], COMMA, STOP, STOP]]
 
 
 def test_what_it_is_not_sure_of_stays_unnamed() -> None:
     naming = fitted()
-    unsure = torch.eye(8)[torch.full((12,), 5)][None]  # shows what no class was fitted on
-    sure = patches(["dddd", "dddd", "dddd"])
-    naming.weight.mul_(0.3)  # probabilities nearer to each other
-    assert naming.probabilities(sure)[0, :, 1:].max() > naming.probabilities(unsure).max()
-    naming.bias.fill_(0.0)  # six classes alike
-    naming.weight.zero_()
-    assert naming(sure)[0].tolist() == [[STOP] * 9]
+    sure = ["dddd", "dddd", "dddd"]
+    assert said(naming, sure)
+    naming.classes.weight.zero_()
+    naming.classes.bias.fill_(0.0)  # six classes alike
+    assert not said(naming, sure)
 
 
 def test_the_rarest_classes_beyond_the_vocabulary_are_not_learned() -> None:
-    naming = fitted(vocabulary=3)
-    ids, _ = naming(patches(["d..p", "d..p", ".c.."]))
-    assert 30 not in ids[0].tolist()
-    assert {10, 20, 21} <= set(ids[0].tolist())
+    pieces = {piece for words in said(fitted(slots=24, vocabulary=3), ["d..p", "d..p", ".c.."]) for piece in words}
+    assert 30 not in pieces
+    assert {10, 20, 21} <= pieces
 
 
 def test_names_of_several_images_are_those_of_each_alone() -> None:
     naming = fitted()
-    pictures = [patches(["..pp", "d...", "d.c."]), patches(["....", ".cc.", "...."]), patches(["....", "....", "...."])]
+    pictures = [patches(["..pp", "d...", "d.c."]), patches(["....", ".cC.", "...."]), patches(["....", "....", "...."])]
     ids, shares = naming(torch.cat(pictures))
     for place, picture in enumerate(pictures):
         one_ids, one_shares = naming(picture)
@@ -106,7 +137,7 @@ def test_names_of_several_images_are_those_of_each_alone() -> None:
 def named(tmp_path_factory: pytest.TempPathFactory) -> MultitaskModel:
     """A tiny model that learned to name squares."""
     folder = tmp_path_factory.mktemp("models")
-    model = lively(MultitaskModel.build(model_settings(folder, names={"slots": 12, "vocabulary": 5})))
+    model = lively(MultitaskModel.build(model_settings(folder, names={"slots": 20, "vocabulary": 5})))
     align(model, [sample(n) for n in range(24)], 24, seed=0, tasks=[get_task("captioning")])
     return model
 
@@ -115,9 +146,10 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     pixels = named.encoder.preprocess([sample(30).image])
     features, tokens = named.see(pixels)
     n_patches = named.encoder.grid[0] * named.encoder.grid[1]
-    assert tokens.shape[1] == named.image_length == n_patches + 12
+    assert tokens.shape[1] == named.image_length == n_patches + 20
     ids, shares = named.naming(features.tokens)  # type: ignore[misc]
-    assert "square" in named.format.tokenizer.decode(ids[0])
+    told = named.format.tokenizer.decode(ids[0])
+    assert "red square top left" in told or "blue square bottom right" in told, told
     own = named.language_model.get_input_embeddings()(ids)
     detail = shares @ named.projector.detail(features.tokens)
     torch.testing.assert_close(tokens[:, n_patches:], own + detail)
@@ -130,7 +162,7 @@ def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: Mult
     queries = [Query(sample(n).image, text) for n, text in enumerate(["Which is like the sky?", "How many squares?"])]
     together = named.reply_batch(queries)
     again = MultitaskModel.from_pretrained(named.save_pretrained(tmp_path / "model"))
-    assert torch.equal(again.naming.pieces, named.naming.pieces)
+    assert torch.equal(again.naming.classes.pieces, named.naming.classes.pieces)
     for query, reply, reloaded in zip(queries, together, again.reply_batch(queries), strict=True):
         alone = named.reply(query.image, query.text)
         assert alone.text == reply.text == reloaded.text
@@ -140,4 +172,4 @@ def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: Mult
 
 def test_naming_is_not_trained_on(named: MultitaskModel) -> None:
     assert not [name for name in named.trainable_parameters() if name.startswith("naming")]
-    assert {"naming.weight", "naming.bias", "naming.pieces", "naming.center"} <= set(named.heads())
+    assert {"naming.classes.weight", "naming.attributes.pieces", "naming.varied"} <= set(named.heads())

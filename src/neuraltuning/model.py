@@ -32,7 +32,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import Generated, generate
 from neuraltuning.llm import load_llm
 from neuraltuning.model_settings import ModelSettings, NameSettings
-from neuraltuning.naming import BACKGROUND_CLASS, Naming
+from neuraltuning.naming import NOTHING, PLACES, Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.projector import Projector
@@ -88,7 +88,7 @@ class MultitaskModel(nn.Module):
         llm: the peft model around the LLM.
         encoder: the frozen image encoder.
         projector: image tokens -> LLM.
-        naming: names for what image tokens show; None where `settings.names` has no slots for them.
+        naming: describes what image tokens show; None where `settings.names` has no slots for them.
         task_tokens: the new tokens' rows.
         decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
         format: texts <-> token ids.
@@ -283,10 +283,10 @@ class MultitaskModel(nn.Module):
         embedding = self.language_model.get_input_embeddings()
         ids, shares = self.naming(features.tokens)
         named = embedding(ids).float() + shares @ self.projector.detail(features.tokens)
-        known = F.normalize(self.naming.mean_pieces(embedding) - self.word_mean, dim=-1)
-        known[BACKGROUND_CLASS] = 0.0
+        known = F.normalize(self.naming.classes.mean_pieces(embedding) - self.word_mean, dim=-1)
+        known[NOTHING] = 0.0
         # the classifier is surer of the classes that it knows, the projector alone speaks of others
-        words = F.normalize(words, dim=-1) + self.naming.probabilities(features.tokens) @ known
+        words = F.normalize(words, dim=-1) + self.naming.classes(features.tokens) @ known
         return replace(features, words=words), torch.cat([projected, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
@@ -507,9 +507,21 @@ def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftM
 
 
 def _naming(settings: NameSettings, encoder: ImageEncoder, tokenizer: PreTrainedTokenizerBase) -> Naming:
-    """A naming that knows no name yet, whose names are separated by commas; full stops fill what is left."""
-    comma, stop = (tokenizer(mark, add_special_tokens=False).input_ids for mark in (",", "."))
-    return Naming(encoder.token_size, encoder.grid, settings.vocabulary, settings.slots, comma, stop[-1])
+    """A naming that knows no name yet; commas separate what it says, and full stops fill what is left."""
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        return found
+
+    return Naming(
+        encoder.token_size,
+        encoder.grid,
+        settings.vocabulary,
+        settings.slots,
+        places=[[ids(" " + words) for words in row] for row in PLACES],
+        separator=ids(","),
+        padding=ids(".")[-1],
+    )
 
 
 def _layer(layer: int, n_layers: int) -> int:

@@ -40,9 +40,9 @@ class StateSettings(Settings):
 
 
 class NameSettings(Settings):
-    """The names that follow an image's patch tokens (see neuraltuning.naming)."""
+    """The descriptions that follow an image's patch tokens (see neuraltuning.naming)."""
 
-    slots: int = Field(0, ge=0, description="positions that spell the names of what the patches show; 0: none")
+    slots: int = Field(0, ge=0, description="positions that spell what the patches show, and where; 0: none")
     vocabulary: int = Field(256, ge=2, description="names that can be learned, and the background")
 
 

@@ -1,8 +1,9 @@
-"""Names for what groups of patches show, spelt with the LLM's own tokens behind an image's patch tokens.
+"""What groups of patches show, spelt with the LLM's own tokens behind an image's patch tokens.
 
 A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So neighbouring patches
-that show the same class form a group, and each group is named, from left to right: ` dog, palm tree,`. The classes are
-those of the images that the classifier was fitted on; what it isn't sure of stays unnamed. Knows nothing of networks.
+that show the same form a group, and each group is described, from left to right, by an attribute, its class and its
+place: ` pink kite top left, palm tree bottom,`. Classes and attributes are those of the images that the classifiers
+were fitted on; what they aren't sure of stays unsaid. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BACKGROUND_CLASS = 0
-"""The class of patches that show no object; it is never named."""
+NOTHING = 0
+"""The class of patches of which nothing is to be said: background, or an object without an attribute."""
+UNKNOWN = -1
+"""Stands for the class of a patch that a classifier is not to learn from."""
 CONFIDENCE = 0.25
-"""A group is named if the probability of its class reaches this in one of its patches."""
+"""A group is described if the probability of its class reaches this in one of its patches."""
+ATTRIBUTES = 64
+"""Attributes at most, and nothing."""
 MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
+PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
+"""The words for the ninths of an image."""
 
-STEPS, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 4096, 2e-3, 1e-2, 0.05
-"""Of the classifier's fit: AdamW with cosine decay on the smoothed cross-entropy."""
+STEPS, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 2048, 2e-3, 1e-2, 0.05
+"""Of a classifier's fit: AdamW with cosine decay on the smoothed cross-entropy."""
 
 
-class Naming(nn.Module):
+class PatchClassifier(nn.Module):
     """A linear classifier of patches, and the spelling of its classes.
 
     All its tensors are buffers: they are fitted once, before training, and not trained on.
@@ -34,41 +41,29 @@ class Naming(nn.Module):
     bias: Tensor
     pieces: Tensor
     center: Tensor
-    near: Tensor
 
-    def __init__(
-        self,
-        token_size: int,
-        grid: tuple[int, int],
-        vocabulary: int,
-        slots: int,
-        separator: Sequence[int],
-        padding: int,
-    ) -> None:
-        """Makes a classifier that knows no name yet.
+    def __init__(self, token_size: int, vocabulary: int) -> None:
+        """Makes a classifier that knows no class yet but `NOTHING`.
 
         Args:
             token_size: C, channels of a patch token.
-            grid: rows and columns of the patches.
-            vocabulary: V, classes at most, the background among them.
-            slots: S, positions an image.
-            separator: token ids that follow each name.
-            padding: token id of the positions that no name takes.
+            vocabulary: V, classes at most, `NOTHING` among them.
         """
         super().__init__()
-        self.grid, self.slots = grid, slots
-        self.separator, self.padding = list(separator), padding
         self.register_buffer("center", torch.zeros(token_size))
         self.register_buffer("weight", torch.zeros(vocabulary, token_size))
         bias = torch.full((vocabulary,), -torch.inf)
-        bias[BACKGROUND_CLASS] = 0.0  # sure to be background as long as it knows no name
+        bias[NOTHING] = 0.0
         self.register_buffer("bias", bias)
         self.register_buffer("pieces", torch.full((vocabulary, MAX_PIECES), -1))
-        self.register_buffer("near", _neighbours(grid), persistent=False)
 
-    def probabilities(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) patch tokens -> (..., V) probabilities of the classes."""
         return F.linear(self._normed(tokens), self.weight, self.bias).softmax(-1)
+
+    def spelling(self, number: int) -> list[int]:
+        """The token ids of a class's name; none for `NOTHING`."""
+        return [piece for piece in self.pieces[number].tolist() if piece >= 0]
 
     def mean_pieces(self, embedding: nn.Module) -> Tensor:
         """(V, D) float32 the mean of each name's input vectors, zeros where there is no name.
@@ -79,68 +74,26 @@ class Naming(nn.Module):
         vectors = embedding(self.pieces.clamp_min(0)).float() * present[..., None]
         return vectors.sum(1) / present.sum(1, keepdim=True).clamp_min(1)
 
-    @torch.no_grad()
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Names what images show.
-
-        Args:
-            tokens: (B, P, C) float, row-major over the grid.
-
-        Returns:
-            (B, S) int64 token ids, and (B, S, P) float32: for a position of a name the group's patches in equal
-            shares, for others zeros.
-        """
-        probability, label = self.probabilities(tokens).max(-1)
-        groups = self._groups(label)
-        ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
-        shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
-        for image in range(len(tokens)):
-            place = 0
-            for spelling, patches in self._named(probability[image], label[image], groups[image]):
-                written = [*spelling, *self.separator]
-                if place + len(written) > self.slots:
-                    break
-                ids[image, place : place + len(written)] = torch.tensor(written, device=ids.device)
-                shares[image, place : place + len(spelling)] = patches.float() / patches.sum()
-                place += len(written)
-        return ids, shares
-
-    def _named(self, probability: Tensor, label: Tensor, groups: Tensor) -> list[tuple[list[int], Tensor]]:
-        """The spelling and the (P,) bool patches of each group of one image that is named, from left to right."""
-        found = []
-        for first in groups[label != BACKGROUND_CLASS].unique().tolist():
-            patches = groups == first
-            if probability[patches].max() >= CONFIDENCE:
-                column = (patches.nonzero()[:, 0] % self.grid[1]).float().mean().item()
-                spelling = [piece for piece in self.pieces[label[first]].tolist() if piece >= 0]
-                found.append((column, first, spelling, patches))
-        return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]
-
-    def _groups(self, label: Tensor) -> Tensor:
-        """(B, P) classes -> (B, P) the first patch of the connected patches of the same class that each is among."""
-        n_patches = label.shape[1]
-        reach = ((label[:, :, None] == label[:, None, :]) & self.near).float()
-        for _ in range(max(1, (n_patches - 1).bit_length())):  # each squaring doubles the steps that are bridged
-            reach = (reach @ reach).clamp_max(1.0)
-        numbers = torch.arange(n_patches, device=label.device)
-        return torch.where(reach > 0, numbers, n_patches).amin(-1)
-
-    def fit(self, tokens: Tensor, labels: Tensor, spellings: Sequence[Sequence[int]], seed: int) -> None:
-        """Fits the classifier by softmax regression.
+    def fit(self, tokens: Tensor, labels: Tensor, spellings: Sequence[Sequence[int]], seed: int) -> Tensor:
+        """Softmax regression.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
-            labels: (N,) int64 the class of each, an index into `spellings`.
-            spellings: token ids of each class's name; the background's, the first, is not used. Classes beyond the
+            labels: (N,) int64 the class of each, an index into `spellings`, or `UNKNOWN`.
+            spellings: token ids of each class's name, those of `NOTHING` first, which are not used. Classes beyond the
                 vocabulary are left out, the rarest ones.
             seed: of the batches.
+
+        Returns:
+            For each of `spellings` the class that it became, `UNKNOWN` where it was left out.
         """
-        counts = torch.bincount(labels, minlength=len(spellings))
-        counts[BACKGROUND_CLASS] = len(labels) + 1
+        known = (labels != UNKNOWN).nonzero()[:, 0]
+        counts = torch.bincount(labels[known], minlength=len(spellings))
+        counts[NOTHING] = len(labels) + 1
         classes = counts.argsort(descending=True, stable=True)[: len(self.bias)]
-        rank = torch.full((len(spellings),), -1, device=labels.device)
+        rank = torch.full((len(spellings),), UNKNOWN, device=labels.device)
         rank[classes] = torch.arange(len(classes), device=labels.device)
-        kept = (rank[labels] >= 0).nonzero()[:, 0]
+        kept = known[rank[labels[known]] != UNKNOWN]
         self.center.copy_(F.layer_norm(tokens[kept[: 16 * BATCH]].float(), tokens.shape[1:]).mean(0))
         generator = torch.Generator().manual_seed(seed)
         weight = torch.zeros(len(classes), tokens.shape[1], device=tokens.device, requires_grad=True)
@@ -160,11 +113,154 @@ class Naming(nn.Module):
         self.bias.fill_(-torch.inf)[: len(classes)] = bias.detach()
         self.pieces.fill_(-1)
         for place, number in enumerate(classes.tolist()):
-            spelling = torch.tensor(list(spellings[number])[:MAX_PIECES], dtype=torch.int64)
-            self.pieces[place, : len(spelling)] = spelling.to(self.pieces.device)
+            if number != NOTHING:
+                spelling = torch.tensor(list(spellings[number])[:MAX_PIECES], dtype=torch.int64)
+                self.pieces[place, : len(spelling)] = spelling.to(self.pieces.device)
+        return rank
 
     def _normed(self, tokens: Tensor) -> Tensor:
         return F.layer_norm(tokens.float(), tokens.shape[-1:]) - self.center
+
+
+class Naming(nn.Module):
+    """Finds the groups of patches of an image and describes them.
+
+    Attributes:
+        classes: of what a patch shows; `NOTHING` is background.
+        attributes: of the object that a patch shows.
+        varied: (V,) bool, the classes whose objects may have an attribute.
+    """
+
+    near: Tensor
+    varied: Tensor
+
+    def __init__(
+        self,
+        token_size: int,
+        grid: tuple[int, int],
+        vocabulary: int,
+        slots: int,
+        *,
+        places: Sequence[Sequence[Sequence[int]]],
+        separator: Sequence[int],
+        padding: int,
+    ) -> None:
+        """Makes a naming that knows no name yet.
+
+        Args:
+            token_size: C, channels of a patch token.
+            grid: rows and columns of the patches.
+            vocabulary: V, classes at most, the background among them.
+            slots: S, positions an image.
+            places: token ids of the words for three by three places of an image, `PLACES`.
+            separator: token ids that follow each description.
+            padding: token id of the positions that are left.
+        """
+        super().__init__()
+        self.grid, self.slots = grid, slots
+        self.places, self.separator, self.padding = places, list(separator), padding
+        self.classes = PatchClassifier(token_size, vocabulary)
+        self.attributes = PatchClassifier(token_size, ATTRIBUTES)
+        self.register_buffer("varied", torch.zeros(vocabulary, dtype=torch.bool))
+        self.register_buffer("near", _neighbours(grid), persistent=False)
+
+    def fit(
+        self,
+        tokens: Tensor,
+        classes: Tensor,
+        class_spellings: Sequence[Sequence[int]],
+        attributes: Tensor,
+        attribute_spellings: Sequence[Sequence[int]],
+        seed: int,
+    ) -> None:
+        """Fits both classifiers; see `PatchClassifier.fit`.
+
+        Args:
+            tokens: (N, C) patch tokens of any float type.
+            classes: (N,) int64 what each shows, an index into `class_spellings`.
+            class_spellings: token ids of each class's name, `NOTHING` first.
+            attributes: (N,) int64, an index into `attribute_spellings`, `UNKNOWN` where nothing is said.
+            attribute_spellings: token ids of each attribute, `NOTHING` first.
+            seed: of the batches.
+        """
+        rank = self.classes.fit(tokens, classes, class_spellings, seed)
+        self.varied.zero_()
+        told = attributes > NOTHING
+        if told.any():
+            self.attributes.fit(tokens, torch.where(told, attributes, UNKNOWN), attribute_spellings, seed)
+            varied = rank[classes[told].unique()]
+            self.varied[varied[varied != UNKNOWN]] = True
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Describes what images show.
+
+        Args:
+            tokens: (B, P, C) float, row-major over the grid.
+
+        Returns:
+            (B, S) int64 token ids, and (B, S, P) float32: for a position of a description the group's patches in equal
+            shares, for others zeros.
+        """
+        probability, label = self.classes(tokens).max(-1)
+        attribute = self.attributes(tokens)
+        groups = self._groups(label, attribute)
+        ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
+        shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
+        for image in range(len(tokens)):
+            place = 0
+            for spelling, patches in self._described(probability[image], label[image], attribute[image], groups[image]):
+                written = [*spelling, *self.separator]
+                if place + len(written) > self.slots:
+                    break
+                ids[image, place : place + len(written)] = torch.tensor(written, device=ids.device)
+                shares[image, place : place + len(spelling)] = patches.float() / patches.sum()
+                place += len(written)
+        return ids, shares
+
+    def _described(
+        self, probability: Tensor, label: Tensor, attribute: Tensor, groups: Tensor
+    ) -> list[tuple[list[int], Tensor]]:
+        """The description and the (P,) bool patches of each group of one image that has one, from left to right."""
+        found = []
+        for first in groups[label != NOTHING].unique().tolist():
+            patches = groups == first
+            if probability[patches].max() < CONFIDENCE:
+                continue
+            places = patches.nonzero()[:, 0]
+            row, column = (places // self.grid[1]).float().mean().item(), (places % self.grid[1]).float().mean().item()
+            shown = int(label[first])
+            spelling = [
+                *(self.attributes.spelling(int(attribute[patches].mean(0).argmax())) if self.varied[shown] else ()),
+                *self.classes.spelling(shown),
+                *self.places[_third(row, self.grid[0])][_third(column, self.grid[1])],
+            ]
+            found.append((column, first, spelling, patches))
+        return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]
+
+    def _groups(self, label: Tensor, attribute: Tensor) -> Tensor:
+        """The first patch of the group that each patch is among, (B, P) int64.
+
+        Patches of a group are connected, of one class, and where the class is varied of one attribute, which each takes
+        from its neighbourhood; so a red cup that touches a blue one stays apart from it.
+
+        Args:
+            label: (B, P) int64 the patches' classes.
+            attribute: (B, P, ATTRIBUTES) probabilities.
+        """
+        n_patches = label.shape[1]
+        touching = (label[:, :, None] == label[:, None, :]) & self.near
+        own = (touching.float() @ attribute).argmax(-1).masked_fill(~self.varied[label], NOTHING)
+        reach = (touching & (own[:, :, None] == own[:, None, :])).float()
+        for _ in range(max(1, (n_patches - 1).bit_length())):  # each squaring doubles the steps that are bridged
+            reach = (reach @ reach).clamp_max(1.0)
+        numbers = torch.arange(n_patches, device=label.device)
+        return torch.where(reach > 0, numbers, n_patches).amin(-1)
+
+
+def _third(center: float, length: int) -> int:
+    """Which third of an axis of `length` patches a patch at `center` lies in."""
+    return min(int(3.0 * (center + 0.5) / length), 2)
 
 
 def _neighbours(grid: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ images and no pass of the LLM; they are a start for the tuning and no part of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from neuraltuning.data.sample import Sample
+from neuraltuning.data.sample import ObjectAnnotation, Sample
 from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import Packer
@@ -56,19 +57,21 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     rng = np.random.default_rng(seed)
     drawing = [task for task in tasks if task.tokens and not any(_about_input(model, t) for t in task.tokens)]
     names: dict[str, int] = {BACKGROUND: 0}
-    tokens, places, embeddings = [], [], []
+    tokens, places, attributes, embeddings = [], [], [], []
     texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
     starts = range(0, n_images, BATCH)
     for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
         batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
         shown = torch.from_numpy(np.stack([shown_words(s, model.encoder.grid, names) for s in batch])).flatten()
+        said = np.concatenate([shown_attributes(s, model.encoder.grid) for s in batch])
         pixels = model.encoder.preprocess([s.image for s in batch])
         features = model.encoder(pixels.to(model.device))
         embeddings.append(features.embedding)
         used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE)
         tokens.append(features.tokens.flatten(0, 1)[used].half())
         places.append(shown[used])
+        attributes.append(said[used.numpy()])
         for place, sample in enumerate(batch):
             asked = [e for task in drawing for _ in range(TEXTS) for e in task.examples(sample, rng)]
             texts += [(start + place, example) for example in asked]
@@ -76,7 +79,10 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         _fit_drawing(model, texts, torch.cat(embeddings))
     token, shown = torch.cat(tokens), torch.cat(places).to(model.device)
     if model.naming is not None:
-        model.naming.fit(token, shown, [_spelling(model, name) for name in names], seed)
+        words, numbers = np.unique(np.append(np.concatenate(attributes), ""), return_inverse=True)
+        attribute = torch.from_numpy(numbers[:-1]).to(shown.device)  # 0 is "", which comes first
+        class_spellings = [_spelling(model, name) for name in names]
+        model.naming.fit(token, shown, class_spellings, attribute, [_spelling(model, str(w)) for w in words], seed)
     used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE_OF_WORDS).to(shown.device)
     return _fit_projector(model, token[used], shown[used], list(names))
 
@@ -119,15 +125,38 @@ def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], em
 
 def shown_words(sample: Sample, grid: tuple[int, int], names: dict[str, int]) -> NDArray[np.int64]:
     """For each image token the number of the word for what it shows, (P,); new class names are added to `names`."""
-    words = np.zeros(grid, dtype=np.int64)
+    numbers = [names.setdefault(o.category, len(names)) for o in sample.objects]
+    return np.array([*numbers, 0])[_shown_objects(sample, grid)]
+
+
+def shown_attributes(sample: Sample, grid: tuple[int, int]) -> NDArray[np.str_]:
+    """For each image token the attribute of the object that it shows, (P,); "" for background and where none is known.
+
+    An attribute is one word between an article and the class name, "the red car" -> "red": of a phrase that singles the
+    object out by it, or of a caption where the object is the only one of its class.
+    """
+    return np.array([*(_attribute(sample, o) for o in sample.objects), ""], dtype=np.str_)[_shown_objects(sample, grid)]
+
+
+def _attribute(sample: Sample, annotation: ObjectAnnotation) -> str:
+    texts = [phrase.text for phrase in annotation.phrases if phrase.kind == "attribute"]
+    if sum(o.category == annotation.category for o in sample.objects) == 1:
+        texts += sample.captions
+    pattern = re.compile(rf"\b(?:the|an?) (\w+) {re.escape(annotation.category)}\b", re.IGNORECASE)
+    return next((found[1] for text in texts if (found := pattern.search(text))), "")
+
+
+def _shown_objects(sample: Sample, grid: tuple[int, int]) -> NDArray[np.int64]:
+    """For each image token the number of the object that it shows, (P,); -1 for background."""
+    shown = np.full(grid, -1, dtype=np.int64)
     best = np.full(grid, COVERED)
-    for o in sample.objects:
+    for number, o in enumerate(sample.objects):
         pixels = torch.from_numpy(o.mask)[None, None].float()
         covered = F.adaptive_avg_pool2d(pixels, grid)[0, 0].numpy()
         larger = covered > best
-        words[larger] = names.setdefault(o.category, len(names))
+        shown[larger] = number
         best[larger] = covered[larger]
-    return words.ravel()
+    return shown.ravel()
 
 
 def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:

@@ -398,6 +398,33 @@ def test_a_learning_rate_for_an_unknown_part_is_refused(tmp_path: Path, make: Ma
     assert "decoders.mask" in sentence
 
 
+def test_names_that_nothing_teaches_are_refused(tmp_path: Path, make: Make) -> None:
+    sentence = sentence_of(InputError, make(model={"names": {"slots": 8}}), tmp_path / "run")
+    assert "model.names.slots" in sentence
+    assert "alignment_images" in sentence
+
+
+def test_a_run_with_names_resumes_after_the_warm_up(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the alignment taught comes back with the weights."""
+    settings = make(**ALL_STAGES, model={"names": {"slots": 8, "vocabulary": 4}}, steps=2)
+    tune(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+
+        def stop(self: Tuning, batch: object) -> Losses:
+            raise KeyboardInterrupt
+
+        patched.setattr(Tuning, "forward", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(settings, tmp_path / "parts")
+    tune(settings, tmp_path / "parts", resume=True)
+    ours, theirs = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert (ours["naming.classes.pieces"] >= 0).any()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path, make: Make) -> None:
     rates = dict.fromkeys(RATES, 1e30)
     sentence = sentence_of(RunError, make(learning_rates=rates, warmup_steps=0), tmp_path / "run")

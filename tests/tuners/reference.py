@@ -2,7 +2,8 @@
 
 Slow on purpose. It changes a Llama by patching its projections' `forward`, shares no code with the library, and keeps
 the state in a list that the caller empties before each pass. Random numbers are drawn in the library's order (one rate
-a layer or a token, then one number a neuron), because random methods can only be compared on the same draws.
+a layer or a token, then one number a neuron, then the dropout), because random methods can only be compared on the same
+draws.
 """
 
 from __future__ import annotations
@@ -122,4 +123,5 @@ class Reference:
             bar = max((z[j] for j in dropped), key=float) if s.kept_values == "excess" and dropped else 0.0
             activated.append(torch.stack([z[j] - bar if j in kept else torch.zeros(()) for j in range(s.d_z)]))
         self.travelling = travelling
-        return torch.stack(activated).view(batch, length, s.d_z)
+        passed = nn.functional.dropout(torch.stack(activated), s.dropout, self.training)
+        return passed.view(batch, length, s.d_z)

@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nearest to 1": {"activation_pattern": "distribution_random", "distribution_center": 1.0},
     "all": {"activation_pattern": "all"},
     "no carry": {"carry": False},
+    "dropout": {"dropout": 0.3},
+    "dropout of levels": {"dropout": 0.5, "activation_pattern": "level_random"},
     "norm": {"norm_after_carry": True},
     "excess": {"kept_values": "excess"},
     "excess, nothing dropped": {"kept_values": "excess", "beta": 1.0, "fluctuation": 0.0},
@@ -77,14 +79,15 @@ def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], train
 
     torch.manual_seed(11)
     fast_logits = fast(tokens(2, 5)).logits
-    (fast_logits * weighing).mean().backward()
+    (fast_logits * weighing).sum().backward()
     torch.manual_seed(11)
     slow_logits = reference(tokens(2, 5), training)
-    (slow_logits * weighing).mean().backward()
+    (slow_logits * weighing).sum().backward()
 
     base_logits = base_model()(tokens(2, 5)).logits
     assert (fast_logits - base_logits).abs().max() > 1e-3
     assert (fast_logits - slow_logits).abs().max() < 1e-6
     for fast_parameter, slow_parameter in pairs:
         assert slow_parameter.grad is not None and slow_parameter.grad.abs().max() > 0
-        assert (fast_parameter.grad - slow_parameter.grad).abs().max() < 1e-6
+        size = max(1.0, float(slow_parameter.grad.abs().max()))
+        assert (fast_parameter.grad - slow_parameter.grad).abs().max() < 3e-6 * size  # sums of 600 terms in float32

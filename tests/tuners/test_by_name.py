@@ -52,6 +52,27 @@ def test_as_many_parameters_as_another_method(name: str) -> None:
     assert wanted.target_modules is None
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("lora", {"use_dora": True}),
+        ("lora", {"modules_to_save": ["lm_head"]}),
+        ("neural_tuning", {"modules_to_save": ["lm_head"]}),
+        ("prefix_tuning", {"prefix_projection": True, "encoder_hidden_size": 8}),
+    ],
+    ids=str,
+)
+def test_a_constant_share_of_the_parameters_is_counted_once(name: str, settings: dict[str, Any]) -> None:
+    model = base_model()
+    one, two, twelve = (
+        count_parameters(tuner_config(name, **settings, **{_size(name): size}), model) for size in (1, 2, 12)
+    )
+    assert 2 * one > two  # so that the number is not proportional to the size
+    for target in (twelve, twelve + (two - one) // 3):
+        config = tuner_config(name, match_parameters=target, model=model, **settings)
+        assert getattr(config, _size(name)) == 12
+
+
 def _size(name: str) -> str:
     return {"lora": "r", "prefix_tuning": "num_virtual_tokens", "neural_tuning": "d_z"}[name]
 

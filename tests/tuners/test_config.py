@@ -59,6 +59,7 @@ def test_released_code_preset() -> None:
         ("layers_to_transform", []),
         ("layers_to_transform", [0, -2]),
         ("layers_to_transform", [0.5]),
+        ("layers_to_transform", 2.5),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from transformers import (
     PretrainedConfig,
     T5Config,
 )
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.tuners import NeuralTuningConfig
@@ -171,6 +172,21 @@ def test_a_family_that_drops_the_state_on_the_way_is_named_by_the_first_forward(
         model(tokens())
 
 
+class StrictAttention(LlamaAttention):
+    """As a model's own code may declare it: nothing but what it uses."""
+
+    def forward(self, hidden_states, position_embeddings=None, attention_mask=None, past_key_values=None):  # type: ignore[no-untyped-def]
+        return super().forward(hidden_states, position_embeddings, attention_mask, past_key_values)
+
+
+def test_an_attention_that_takes_no_further_arguments_is_named_at_once() -> None:
+    model = base_model()
+    for layer in model.model.layers:
+        layer.self_attn.__class__ = StrictAttention
+    with pytest.raises(InputError, match="LlamaForCausalLM: StrictAttention takes no additional keyword arguments"):
+        get_peft_model(model, NeuralTuningConfig(d_z=16))
+
+
 def test_encoders_and_encoder_decoders_are_refused() -> None:
     small = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 32, "d_kv": 8, "vocab_size": 60}
     with pytest.raises(InputError, match="family 't5'"):
@@ -201,7 +217,7 @@ def test_a_decoder_layer_called_alone_says_what_is_missing() -> None:
         ({"d_z": HIDDEN + 1}, f"hidden size of LlamaForCausalLM, which is {HIDDEN}, got {HIDDEN + 1}"),
         ({"layers_to_transform": [1, 4]}, r"does not have: \[4\]; its tunable layers are 0 to 3"),
         ({"layers_to_transform": 7}, r"does not have: \[7\]"),
-        ({"first_layer": 4}, "first_layer is 4, but LlamaForCausalLM has 4 tunable layers"),
+        ({"first_layer": 4}, "first_layer is 4, but the last of the 4 tunable layers of LlamaForCausalLM is number 3"),
     ],
     ids=str,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +128,7 @@ def test_grouped_query_attention_gets_a_value_part_of_its_own_width() -> None:
         ({"layers_to_transform": [1, 3], "target_modules": ["self_attn"]}, [1, 3]),
         ({"first_layer": 3}, [3]),
         ({"first_layer": 0.5}, [2, 3]),
+        ({"first_layer": 1, "target_modules": r".*layers\.[023]\.self_attn"}, [2, 3]),
         ({"target_modules": r".*layers\.[01]\.self_attn"}, [0, 1]),
         ({"exclude_modules": r".*layers\.3\.self_attn"}, [0, 1, 2]),
     ],
@@ -179,24 +182,32 @@ def test_training_lowers_the_loss() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_adapters_added_by_hand_to_each_layer_carry_independently() -> None:
-    """Two adapters active at once: the sum of what each adds, each with its own carried state."""
+def test_adapters_active_together_carry_independently() -> None:
+    """In the last layer, with nothing added before it, each adds what it adds alone: no state is mixed."""
     model = tuned_model(NeuralTuningConfig(d_z=16))
-    model.add_adapter("other", NeuralTuningConfig(d_z=8, targets="kv"))
+    model.add_adapter("other", NeuralTuningConfig(d_z=16, targets="kv"))
     randomize(model, "other", seed=9)
-    hidden = torch.randn(1, 3, HIDDEN)
-    first = layers_of(model)[0]
-    outputs = {}
-    for names in (["default"], ["other"], ["default", "other"]):
-        model.base_model.set_adapter(names)
+    layers = layers_of(model)
+    with torch.no_grad():
+        for layer in layers[:-1]:
+            for name in ("default", "other"):
+                layer.neural_tuning_up[name].weight.zero_()
+
+    @torch.no_grad()
+    def values(*names: str) -> torch.Tensor:
         seen: list[torch.Tensor] = []
-        handle = first.v_proj.register_forward_hook(lambda module, args, output, seen=seen: seen.append(output))
-        with torch.no_grad():
-            model(inputs_embeds=hidden)
+        handle = layers[-1].v_proj.register_forward_hook(lambda module, args, output: seen.append(output))
+        with nullcontext() if names else model.disable_adapter():
+            if names:
+                model.base_model.set_adapter(list(names))
+            model(tokens())
         handle.remove()
-        outputs["+".join(names)] = seen[0]
-    base = first.v_proj.weight
-    plain = base_model().model.layers[0].input_layernorm(hidden) @ base.T
-    both = outputs["default"] + outputs["other"] - plain
-    assert torch.allclose(outputs["default+other"], both, atol=1e-5)
-    assert not torch.allclose(outputs["default"], outputs["other"], atol=1e-3)
+        return seen[0]
+
+    plain, one, other = values(), values("default"), values("other")
+    torch.testing.assert_close(values("default", "other"), one + other - plain, atol=1e-5, rtol=0)
+    assert not torch.allclose(one, other, atol=1e-3)
+    uncarried = NeuralTuningConfig(d_z=16, carry=False)
+    for layer in layers:  # what is carried matters in that layer
+        layer.neural_tuning_plan["default"] = replace(layer.neural_tuning_plan["default"], config=uncarried)
+    assert not torch.allclose(values("default"), one, atol=1e-3)

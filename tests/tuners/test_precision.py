@@ -32,15 +32,19 @@ def test_half_precision_base(dtype: torch.dtype, upcast: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast(dtype: torch.dtype) -> None:
-    model = tuned_model().train()
-    torch.manual_seed(1)
+    model = tuned_model(NeuralTuningConfig(d_z=16, fluctuation=0.0, activation_pattern="all")).train()
+    bare = base_model()(tokens()).logits
     exact = model(tokens(), labels=tokens())
-    torch.manual_seed(1)
+    exact.loss.backward()
+    expected = gradients(model)
+    model.zero_grad()
     with torch.autocast("cpu", dtype=dtype):
         output = model(tokens(), labels=tokens())
-    assert (output.logits.float() - exact.logits).abs().max() < 0.05 * exact.logits.abs().max()
+    assert (output.logits.float() - exact.logits).abs().max() < 0.2 * (bare - exact.logits).abs().max()
     output.loss.backward()
-    assert all(gradient.dtype == torch.float32 for gradient in gradients(model).values())
+    for name, gradient in gradients(model).items():
+        assert gradient.dtype == torch.float32
+        assert torch.cosine_similarity(gradient.flatten(), expected[name].flatten(), dim=0) > 0.99, name
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
         assert model.eval()(tokens()).logits.isfinite().all()
 

@@ -67,6 +67,7 @@ def test_other_models_other_adapters_and_other_threads_are_not_recorded() -> Non
         model.set_adapter("second")
         model(tokens())
     assert record.calls[1][0].shape == (2, 9, 8)
+    assert record.joined()[0].shape == (2, 9, 8)
 
 
 def test_recordings_can_be_nested() -> None:

@@ -52,6 +52,11 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
     """
     _check_folder(settings, output, resume)
+    if settings.model.names.slots and not settings.alignment_images:
+        raise InputError(
+            f"model.names.slots is {settings.model.names.slots}, but what patches show is learned from "
+            "alignment_images, which is 0; set model.names.slots to 0 too."
+        )
     model = MultitaskModel.build(settings.model, settings.seed)
     stages = _stages(settings, model)
     with atomic_path(output / CONFIGURATION) as temporary:  # what could not begin leaves nothing

@@ -22,7 +22,7 @@ METHODS: dict[str, type[PeftConfig]] = {
     "ia3": IA3Config,
 }
 
-# The setting that a method's number of parameters is proportional to; IA3 has none.
+# The setting that a method's number of parameters grows linearly with; IA3 has none.
 SIZES = {"neural_tuning": "d_z", "lora": "r", "prefix_tuning": "num_virtual_tokens"}
 
 DEFAULTS: dict[str, dict[str, Any]] = {"prefix_tuning": {"num_virtual_tokens": 20}}
@@ -103,5 +103,6 @@ def _matched_size(
     target = count_parameters(wanted, model) if isinstance(wanted, PeftConfig) else wanted
     if isinstance(target, bool) or not isinstance(target, int) or target < 1:
         raise InputError(f"match_parameters must be a number of parameters or a peft configuration, got {wanted!r}.")
-    per_unit = count_parameters(_build(name, {**settings, SIZES[name]: 1}), model)
-    return {SIZES[name]: max(1, round(target / per_unit))}
+    # two sizes, because other settings may add a constant: modules_to_save, biases, DoRA's magnitudes
+    one, two = (count_parameters(_build(name, {**settings, SIZES[name]: size}), model) for size in (1, 2))
+    return {SIZES[name]: max(1, 1 + round((target - one) / (two - one)))}

@@ -139,6 +139,8 @@ class NeuralTuningConfig(PeftConfig):
             raise InputError(
                 f"Set either layers_to_transform (got {layers!r}) or first_layer (got {first!r}), not both."
             )
+        if not isinstance(layers, (int, list, tuple, set)):
+            raise InputError(f"layers_to_transform must be a layer number or a list of them, got {layers!r}.")
         numbers = [layers] if isinstance(layers, int) else list(layers)
         if not numbers:
             raise InputError("layers_to_transform is empty: name at least one layer, or leave it out to tune all.")

@@ -120,12 +120,13 @@ class NeuralTuningModel(BaseTuner):
         depth = len(numbers)
         first = peft_config.first_layer
         if first:
-            first = int(first * depth) if isinstance(first, float) else first
-            if first >= depth:
+            chosen = numbers[int(first * depth) :] if isinstance(first, float) else [n for n in numbers if n >= first]
+            if not chosen:
                 raise InputError(
-                    f"first_layer is {first}, but {type(model).__name__} has {depth} tunable layers, numbered from 0."
+                    f"first_layer is {first}, but the last of the {depth} tunable layers of {type(model).__name__} is "
+                    f"number {numbers[-1]}."
                 )
-            peft_config.layers_to_transform = numbers[first:]
+            peft_config.layers_to_transform = chosen
             peft_config.first_layer = 0
         wanted = peft_config.layers_to_transform
         if wanted is None:

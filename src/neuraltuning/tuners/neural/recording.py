@@ -37,11 +37,12 @@ class ActivationRecord:
         Raises:
             InputError: nothing was recorded, or the calls had different batches.
         """
-        if not self.calls:
+        calls = [call for call in self.calls if call]  # without those of another adapter, or of none
+        if not calls:
             raise InputError("Nothing was recorded: call the model inside the `with record_activations(...)` block.")
-        if len({active.shape[0] for call in self.calls for active in call.values()}) > 1:
+        if len({active.shape[0] for call in calls for active in call.values()}) > 1:
             raise InputError("The recorded calls have different batch sizes and can't be joined; read `calls`.")
-        return {layer: torch.cat([call[layer] for call in self.calls], dim=1) for layer in self.calls[0]}
+        return {layer: torch.cat([call[layer] for call in calls], dim=1) for layer in calls[0]}
 
     def add(self, adapter: str, layer: int, activated: torch.Tensor, shape: torch.Size) -> None:
         """Notes one layer of the latest call; a recomputation of a layer changes nothing.

@@ -173,7 +173,9 @@ def lively(model: MultitaskModel, seed: int = 5) -> MultitaskModel:
         for rows, size in ((model.task_tokens.input_rows, 0.3), (model.task_tokens.output_rows, 0.8)):
             rows.copy_(size * torch.randn(rows.shape, generator=generator))
         if "mask" in model.decoders:
-            model.decoders["mask"].get_parameter("out.bias").zero_()  # else masks are empty
+            for name, parameter in model.decoders["mask"].named_parameters():
+                if name in ("out.bias", "pointing.within"):
+                    parameter.zero_()  # else masks are empty, or full
     return model.eval()
 
 

@@ -58,13 +58,13 @@ def said(naming: Naming, shown: list[str]) -> list[list[int]]:
 
 def test_who_knows_no_name_names_nothing() -> None:
     naming = Naming(8, GRID, 6, 5, places=PLACES, separator=[COMMA], padding=STOP)
-    ids, shares = naming(patches(["dd..", "....", "..cc"]))
+    ids, shares, _ = naming(patches(["dd..", "....", "..cc"]))
     assert ids.tolist() == [[STOP] * 5]
     assert not shares.any()
 
 
 def test_groups_are_described_from_left_to_right_in_the_language_models_tokens() -> None:
-    ids, shares = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
+    ids, shares, _ = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
     dog, palm, cat = [50, 10, *PLACES[1][0]], [20, 21, *PLACES[0][2]], [40, 30, *PLACES[2][2]]
     assert ids.tolist() == [[*dog, COMMA, *palm, COMMA, *cat, COMMA, STOP, STOP]]
     where = {"dog": [4, 5], "palm": [2, 3], "cat": [11]}
@@ -104,7 +104,7 @@ def test_places_are_the_ninths_of_the_image(shown: list[str], row: int, column: 
 
 
 def test_a_description_that_does_not_fit_is_left_out_whole() -> None:
-    ids, _ = fitted(slots=6)(patches(["d..p", "...p", "...."]))
+    ids, _, _ = fitted(slots=6)(patches(["d..p", "...p", "...."]))
     assert ids.tolist() == [[50, 10, PLACES[0][0][0], COMMA, STOP, STOP]]
 
 
@@ -126,9 +126,9 @@ def test_the_rarest_classes_beyond_the_vocabulary_are_not_learned() -> None:
 def test_names_of_several_images_are_those_of_each_alone() -> None:
     naming = fitted()
     pictures = [patches(["..pp", "d...", "d.c."]), patches(["....", ".cC.", "...."]), patches(["....", "....", "...."])]
-    ids, shares = naming(torch.cat(pictures))
+    ids, shares, _ = naming(torch.cat(pictures))
     for place, picture in enumerate(pictures):
-        one_ids, one_shares = naming(picture)
+        one_ids, one_shares, _ = naming(picture)
         assert torch.equal(ids[place], one_ids[0])
         torch.testing.assert_close(shares[place], one_shares[0])
 
@@ -147,11 +147,11 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     features, tokens = named.see(pixels)
     n_patches = named.encoder.grid[0] * named.encoder.grid[1]
     assert tokens.shape[1] == named.image_length == n_patches + 20
-    ids, shares = named.naming(features.tokens)  # type: ignore[misc]
+    ids, shares, _ = named.naming(features.tokens)  # type: ignore[misc]
     told = named.format.tokenizer.decode(ids[0])
     assert "red square top left" in told or "blue square bottom right" in told, told
     own = named.language_model.get_input_embeddings()(ids)
-    detail = shares @ named.projector.detail(features.tokens)
+    detail = shares @ named.projector.split(features.tokens)[1]
     torch.testing.assert_close(tokens[:, n_patches:], own + detail)
     assert detail.any()
     assert features.words is not None

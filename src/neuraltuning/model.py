@@ -276,17 +276,17 @@ class MultitaskModel(nn.Module):
             Their features, and their tokens in the LLM's input space, (I, `image_length`, D) float32.
         """
         features = self.encoder(pixel_values.to(self.device))
-        projected = self.projector(features.tokens)
+        projected, detail = self.projector.split(features.tokens)
         words = projected.detach() - self.word_mean
         if self.naming is None:
             return replace(features, words=words), projected
         embedding = self.language_model.get_input_embeddings()
-        ids, shares = self.naming(features.tokens)
-        named = embedding(ids).float() + shares @ self.projector.detail(features.tokens)
+        ids, shares, classes = self.naming(features.tokens)
+        named = embedding(ids).float() + shares @ detail
         known = F.normalize(self.naming.classes.mean_pieces(embedding) - self.word_mean, dim=-1)
         known[NOTHING] = 0.0
         # the classifier is surer of the classes that it knows, the projector alone speaks of others
-        words = F.normalize(words, dim=-1) + self.naming.classes(features.tokens) @ known
+        words = F.normalize(words, dim=-1) + classes @ known
         return replace(features, words=words), torch.cat([projected, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:

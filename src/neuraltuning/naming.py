@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NOTHING = 0
-"""The class of patches of which nothing is to be said: background, or an object without an attribute."""
+"""The class of what nothing is to be said of: background, and objects whose attribute no text tells."""
 UNKNOWN = -1
 """Stands for the class of a patch that a classifier is not to learn from."""
 CONFIDENCE = 0.25
@@ -179,7 +179,8 @@ class Naming(nn.Module):
             tokens: (N, C) patch tokens of any float type.
             classes: (N,) int64 what each shows, an index into `class_spellings`.
             class_spellings: token ids of each class's name, `NOTHING` first.
-            attributes: (N,) int64, an index into `attribute_spellings`, `UNKNOWN` where nothing is said.
+            attributes: (N,) int64, an index into `attribute_spellings`, `NOTHING` where no text tells it; these are not
+                learned from.
             attribute_spellings: token ids of each attribute, `NOTHING` first.
             seed: of the batches.
         """
@@ -192,17 +193,18 @@ class Naming(nn.Module):
             self.varied[varied[varied != UNKNOWN]] = True
 
     @torch.no_grad()
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Describes what images show.
 
         Args:
             tokens: (B, P, C) float, row-major over the grid.
 
         Returns:
-            (B, S) int64 token ids, and (B, S, P) float32: for a position of a description the group's patches in equal
-            shares, for others zeros.
+            (B, S) int64 token ids; (B, S, P) float32: for a position of a description the group's patches in equal
+            shares, for others zeros; (B, P, V) float32 the probabilities of each patch's class.
         """
-        probability, label = self.classes(tokens).max(-1)
+        classes = self.classes(tokens)
+        probability, label = classes.max(-1)
         attribute = self.attributes(tokens)
         groups = self._groups(label, attribute)
         ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
@@ -216,7 +218,7 @@ class Naming(nn.Module):
                 ids[image, place : place + len(written)] = torch.tensor(written, device=ids.device)
                 shares[image, place : place + len(spelling)] = patches.float() / patches.sum()
                 place += len(written)
-        return ids, shares
+        return ids, shares, classes
 
     def _described(
         self, probability: Tensor, label: Tensor, attribute: Tensor, groups: Tensor

@@ -36,11 +36,13 @@ class Projector(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, P, C) float -> (B, P, D) float32."""
-        return self.say(tokens) + self.place * self.output_rms
+        return self.split(tokens)[0]
 
-    def detail(self, tokens: Tensor) -> Tensor:
-        """What is learned beside the linear map, (B, P, C) float -> (B, P, D) float32; zero at the start."""
-        return (self.residual(self.norm(tokens.float())) + self.place) * self.output_rms
+    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The projection (B, P, D), and of it what is learned beside the linear map, which is zero at the start."""
+        normed = self.norm(tokens.float())
+        detail = (self.residual(normed) + self.place) * self.output_rms
+        return self.linear(normed) * self.output_rms + detail, detail
 
     def say(self, tokens: Tensor) -> Tensor:
         """The projection without the vector for the place: (..., C) float -> (..., D) float32."""

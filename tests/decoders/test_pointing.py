@@ -10,7 +10,17 @@ from torch import Tensor
 
 from neuraltuning.decoders.base import StateShape
 from neuraltuning.decoders.mask import MaskDecoder
-from neuraltuning.decoders.pointing import MATCH_SCALE, POINTERS, cell_traits, pointing_loss, word_match
+from neuraltuning.decoders.pointing import (
+    LOWEST,
+    MATCH_SCALE,
+    POINTERS,
+    TAUGHT,
+    WITHIN,
+    Pointing,
+    cell_traits,
+    pointing_loss,
+    word_match,
+)
 from neuraltuning.encoders.base import ImageFeatures
 from tests.decoders.test_mask import NO_MAPS
 
@@ -176,3 +186,58 @@ def test_fitting_changes_nothing_else_and_passes_over_images_that_nothing_is_ask
     assert "pointing.selections.0.leanings.weight" in changed
     assert {name.split(".")[0] for name in changed} == {"pointing", "tokens", "place"}
     assert not any(name.startswith("pointing.foci") for name in changed)
+
+
+# --- what the mask decoder makes of them --------------------------------------------------------------------------
+
+
+def pointers_at(row: int, column: int, count: int = 1) -> list[Tensor]:
+    """Pointers that are sure of one cell of the 4x4 grid, and of the four of the 8x8 grid that lie in it."""
+    coarse = torch.full((count, *GRID, POINTERS), -50.0)
+    coarse[:, row, column] = 0.0
+    fine = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return [coarse, fine - math.log(4.0) * (fine > -1.0)]
+
+
+def test_a_masks_logits_start_where_the_pointers_point() -> None:
+    logits = Pointing((32, 32, 32, 32), StateShape(words=2, hidden_size=8, free=16)).logits(pointers_at(1, 2), (8, 8))
+    inside = torch.zeros(8, 8, dtype=torch.bool)
+    inside[2:4, 4:6] = True
+    torch.testing.assert_close(logits[0][inside], torch.full((4,), WITHIN))
+    torch.testing.assert_close(logits[0][~inside], torch.full((60,), WITHIN - LOWEST))
+
+
+def test_some_masks_are_taught_by_the_truth() -> None:
+    torch.manual_seed(0)
+    count = 400
+    truth = torch.zeros(count, 16, 16)
+    truth[:, :8, :8] = 1.0
+    pointing = Pointing((32, 32, 32, 32), StateShape(words=2, hidden_size=8, free=16))
+    pointers = pointers_at(3, 3, count)
+    shown = pointing.taught(pointers, truth)
+    replaced = [(a != b).flatten(1).any(1) for a, b in zip(shown, pointers, strict=True)]
+    assert torch.equal(*replaced)  # on every grid the same masks
+    assert abs(float(replaced[0].float().mean()) - TAUGHT) < 0.1
+    for grid, cells in zip(shown, (4, 16), strict=True):
+        shares = grid[replaced[0]].exp()
+        side = shares.shape[1]
+        torch.testing.assert_close(
+            shares[:, : side // 2, : side // 2], torch.full_like(shares[:, : side // 2, : side // 2], 1.0 / cells)
+        )
+        assert shares[:, side // 2 :].max() < 1e-4
+
+
+def test_the_truth_is_shown_in_training_alone() -> None:
+    decoder = MaskDecoder(state=StateShape(words=2, hidden_size=8, free=16), encoder=NO_MAPS)
+    states = torch.randn(6, decoder.state.size, generator=torch.Generator().manual_seed(3))
+    targets = torch.zeros(6, *decoder.target_side, dtype=torch.uint8)
+    targets[:, :20, :20] = 255
+
+    def dice(mode: bool) -> list[float]:
+        decoder.train(mode)
+        with torch.no_grad():
+            owners = torch.zeros(6, dtype=torch.int64)
+            return [float(decoder.loss(states, NO_MAPS.features(1), owners, targets)["mask_dice"]) for _ in range(4)]
+
+    assert len(set(dice(True))) > 1
+    assert len(set(dice(False))) == 1

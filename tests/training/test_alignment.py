@@ -15,7 +15,7 @@ from neuraltuning.data.sample import Sample
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import Packer
 from neuraltuning.tasks import get_task
-from neuraltuning.training.alignment import align, shown_words, word_vectors
+from neuraltuning.training.alignment import align, shown_attributes, shown_objects, shown_words, word_vectors
 from tests.tiny_models import lively, model_settings, sample
 
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_token_shows_the_object_that_covers_a_quarter_of_its_cell() -> None:
     names = {"background": 0}
     for number in range(3):
-        shown = shown_words(sample(number), (4, 4), names).reshape(4, 4)
+        shown = shown_words(sample(number), shown_objects(sample(number), (4, 4)), names).reshape(4, 4)
         union = np.any([o.mask for o in sample(number).objects], axis=0)
         height, width = union.shape
         covered = union.reshape(4, height // 4, 4, width // 4).mean(axis=(1, 3))
@@ -35,6 +35,17 @@ def test_a_token_shows_the_object_that_covers_a_quarter_of_its_cell() -> None:
         assert (shown[covered < 0.25] == 0).all()
         assert (shown[covered > 0.5] == 1).all()
     assert names == {"background": 0, "square": 1}
+
+
+def test_attributes_are_what_phrases_and_captions_say_before_the_name() -> None:
+    shown = sample(0)
+    objects = shown_objects(shown, (4, 4))
+    assert set(shown_attributes(shown, objects)[objects >= 0]) == {"red", "blue"}
+    assert set(shown_attributes(shown, objects)[objects < 0]) == {""}
+    bare = replace(shown, objects=tuple(replace(o, phrases=()) for o in shown.objects))
+    assert set(shown_attributes(bare, objects)) == {""}  # which of the two squares a caption calls red is not known
+    alone = replace(bare, objects=bare.objects[:1], captions=("Here is A Red square.",))
+    assert set(shown_attributes(alone, shown_objects(alone, (4, 4)))) == {"", "red"}
 
 
 def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> None:
@@ -49,7 +60,9 @@ def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> No
     words = model.see(pixels)[0].words
     assert words is not None
     similarity = torch.cosine_similarity(words.flatten(0, 1), word_vectors(model, ["square"]))
-    shown = np.concatenate([shown_words(s, model.encoder.grid, {"background": 0, "square": 1}) for s in samples])
+    shown = np.concatenate(
+        [shown_words(s, shown_objects(s, model.encoder.grid), {"background": 0, "square": 1}) for s in samples]
+    )
     is_square = torch.from_numpy(shown == 1)
     assert similarity[is_square].mean() > similarity[~is_square].mean() + 0.2
 

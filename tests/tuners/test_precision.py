@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from peft import get_peft_model
@@ -30,9 +32,10 @@ def test_half_precision_base(dtype: torch.dtype, upcast: bool) -> None:
     assert all(gradient.isfinite().all() and gradient.dtype == weight.dtype for gradient in gradients(model).values())
 
 
+@pytest.mark.parametrize("pattern", ["gaussian", "all"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast(dtype: torch.dtype) -> None:
-    model = tuned_model(NeuralTuningConfig(d_z=16, fluctuation=0.0, activation_pattern="all")).train()
+def test_autocast(dtype: torch.dtype, pattern: Any) -> None:
+    model = tuned_model(NeuralTuningConfig(d_z=16, fluctuation=0.0, activation_pattern=pattern)).train()
     bare = base_model()(tokens()).logits
     exact = model(tokens(), labels=tokens())
     exact.loss.backward()

@@ -81,7 +81,8 @@ class Pointing(nn.Module):
 
     def logits(self, pointers: Sequence[Tensor], side: tuple[int, int]) -> Tensor:
         """(N, *side) what the pointers alone say of a mask: positive where they point, else negative."""
-        return self.gain * (_relative(pointers[-1].logsumexp(-1, keepdim=True), side)[..., 0] + self.within)
+        relative = _relative(pointers[-1].logsumexp(-1, keepdim=True)).clamp_min(-LOWEST)
+        return self.gain * (channels_last(relative, side)[..., 0] + self.within)
 
     def taught(self, pointers: Sequence[Tensor], truth: Tensor) -> list[Tensor]:
         """`pointers` with some replaced by the masks' own shares, truth (N, H, W) float.
@@ -144,7 +145,7 @@ class Focus(nn.Module):
         """(N, h, w, c) from what `Pointing` gets, the pointers' mean share (N, h', w') and the features that it picks
         (N, c')."""
         side = (image.shape[1], image.shape[2])
-        relative = (pointers - pointers.amax((1, 2), keepdim=True)).permute(0, 3, 1, 2)
+        relative = _relative(pointers)
         y, x = _axis(side[0], match), _axis(side[1], match)
         dy = y - (share.sum(2) @ _axis(share.shape[1], match))[:, None]
         dx = x - (share.sum(1) @ _axis(share.shape[2], match))[:, None]
@@ -201,10 +202,9 @@ def _shares(truth: Tensor, side: tuple[int, int]) -> Tensor:
     return covered / covered.sum((1, 2), keepdim=True).clamp_min(1e-6)
 
 
-def _relative(pointers: Tensor, side: tuple[int, int]) -> Tensor:
-    """(N, h, w, K) logarithms -> (N, *side, K), how far below the highest, `LOWEST` at most."""
-    relative = (pointers - pointers.amax((1, 2), keepdim=True)).clamp_min(-LOWEST)
-    return channels_last(relative.permute(0, 3, 1, 2), side)
+def _relative(pointers: Tensor) -> Tensor:
+    """(N, h, w, K) logarithms -> (N, K, h, w), relative to each pointer's highest cell."""
+    return (pointers - pointers.amax((1, 2), keepdim=True)).permute(0, 3, 1, 2)
 
 
 def channels_last(feature_map: Tensor, side: tuple[int, int]) -> Tensor:

@@ -63,8 +63,9 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     starts = range(0, n_images, BATCH)
     for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
         batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
-        shown = torch.from_numpy(np.stack([shown_words(s, model.encoder.grid, names) for s in batch])).flatten()
-        said = np.concatenate([shown_attributes(s, model.encoder.grid) for s in batch])
+        objects = [shown_objects(s, model.encoder.grid) for s in batch]
+        shown = torch.from_numpy(np.concatenate([shown_words(*one, names) for one in zip(batch, objects, strict=True)]))
+        said = np.concatenate([shown_attributes(*one) for one in zip(batch, objects, strict=True)])
         pixels = model.encoder.preprocess([s.image for s in batch])
         features = model.encoder(pixels.to(model.device))
         embeddings.append(features.embedding)
@@ -123,19 +124,22 @@ def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], em
         model.decoder_of(token)[1].fit(torch.cat(states), features, torch.tensor(owners, device=model.device), None)
 
 
-def shown_words(sample: Sample, grid: tuple[int, int], names: dict[str, int]) -> NDArray[np.int64]:
-    """For each image token the number of the word for what it shows, (P,); new class names are added to `names`."""
+def shown_words(sample: Sample, objects: NDArray[np.int64], names: dict[str, int]) -> NDArray[np.int64]:
+    """For each image token the number of the word for what it shows, (P,); new class names are added to `names`.
+
+    `objects` is what `shown_objects` gave.
+    """
     numbers = [names.setdefault(o.category, len(names)) for o in sample.objects]
-    return np.array([*numbers, 0])[_shown_objects(sample, grid)]
+    return np.array([*numbers, 0])[objects]
 
 
-def shown_attributes(sample: Sample, grid: tuple[int, int]) -> NDArray[np.str_]:
+def shown_attributes(sample: Sample, objects: NDArray[np.int64]) -> NDArray[np.str_]:
     """For each image token the attribute of the object that it shows, (P,); "" for background and where none is known.
 
     An attribute is one word between an article and the class name, "the red car" -> "red": of a phrase that singles the
     object out by it, or of a caption where the object is the only one of its class.
     """
-    return np.array([*(_attribute(sample, o) for o in sample.objects), ""], dtype=np.str_)[_shown_objects(sample, grid)]
+    return np.array([*(_attribute(sample, o) for o in sample.objects), ""], dtype=np.str_)[objects]
 
 
 def _attribute(sample: Sample, annotation: ObjectAnnotation) -> str:
@@ -143,10 +147,10 @@ def _attribute(sample: Sample, annotation: ObjectAnnotation) -> str:
     if sum(o.category == annotation.category for o in sample.objects) == 1:
         texts += sample.captions
     pattern = re.compile(rf"\b(?:the|an?) (\w+) {re.escape(annotation.category)}\b", re.IGNORECASE)
-    return next((found[1] for text in texts if (found := pattern.search(text))), "")
+    return next((found[1].lower() for text in texts if (found := pattern.search(text))), "")
 
 
-def _shown_objects(sample: Sample, grid: tuple[int, int]) -> NDArray[np.int64]:
+def shown_objects(sample: Sample, grid: tuple[int, int]) -> NDArray[np.int64]:
     """For each image token the number of the object that it shows, (P,); -1 for background."""
     shown = np.full(grid, -1, dtype=np.int64)
     best = np.full(grid, COVERED)

@@ -25,7 +25,7 @@ from neuraltuning.model_folder import RUN_SUBFOLDER
 from neuraltuning.tasks import Example, get_task
 from neuraltuning.training.alignment import align
 from neuraltuning.training.mixture import Mixture
-from neuraltuning.training.settings import RunSettings, StageSettings
+from neuraltuning.training.settings import RunSettings, StageSettings, WarmupSettings
 from neuraltuning.training.stages import Stage, Tuning, Warmup
 from neuraltuning.training.trainer import StageTrainer, parameter_groups
 
@@ -128,7 +128,7 @@ def _train_stage(
     )
     if not done.is_file():
         checkpoint = trainer.last_checkpoint()
-        if checkpoint is None:
+        if checkpoint is None and isinstance(stage, Warmup) and isinstance(stage_settings, WarmupSettings):
             with_tokens = {name: share for name, share in settings.mixture.items() if get_task(name).tokens}
             stage.prepare(Mixture(train, with_tokens, seed, stage_settings.prepare_images))
         trainer.run(checkpoint)

@@ -24,9 +24,6 @@ class StageSettings(Settings):
     learning_rates: dict[str, float] = Field(
         description="part of the model -> its highest learning rate; parts that are not named stay as they are"
     )
-    prepare_images: int = Field(
-        160, ge=1, description="images that bridges and pointers are fitted on before the first step of the warm-up"
-    )
     warmup_steps: int = Field(15, ge=0, description="steps in which the learning rates rise from zero")
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
@@ -34,6 +31,14 @@ class StageSettings(Settings):
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     validate_every: int = Field(0, ge=0, description="steps between validation losses; 0: at the end alone")
     validation_samples: int = Field(24, ge=1, description="samples of the validation split that a loss is taken over")
+
+
+class WarmupSettings(StageSettings):
+    """The warm-up."""
+
+    prepare_images: int = Field(
+        160, ge=1, description="images that bridges and pointers are fitted on before the first step"
+    )
 
 
 class EvaluationSettings(Settings):
@@ -63,7 +68,7 @@ class RunSettings(Settings):
     mixture: dict[str, float] = Field(
         min_length=1, description="task -> examples of it an image on average; the tasks to be trained and scored"
     )
-    alignment_images: int = Field(0, ge=0, description="images that the projector's closed-form start is fitted on")
-    warmup: StageSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
+    alignment_images: int = Field(0, ge=0, description="images that the projector's start and the names are fitted on")
+    warmup: WarmupSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)

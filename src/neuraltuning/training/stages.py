@@ -55,9 +55,6 @@ class Stage(nn.Module, ABC):
         """Whether a task whose replies may carry `tokens` teaches it something."""
         return True
 
-    def prepare(self, rows: Mixture) -> None:
-        """Called once before the first step of a fresh stage, with examples that carry task tokens."""
-
 
 class Tuning(Stage):
     """The joint training of all tasks."""
@@ -97,7 +94,10 @@ class Warmup(Stage):
 
     @torch.no_grad()
     def prepare(self, rows: Mixture) -> None:
-        """Fits the bridges, then the decoders of tokens for parts of an image on what these give."""
+        """Fits the bridges, then the decoders of tokens for parts of an image on what these give.
+
+        Called once before the first step of a fresh stage, with examples that carry task tokens.
+        """
         seen: list[ImageFeatures] = []
         found: dict[str, list[tuple[Readings, Tensor, Tensor | None, list[list[str]]]]] = {}
         n_images = 0

@@ -41,8 +41,9 @@ class Projector(nn.Module):
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The projection (B, P, D), and of it what is learned beside the linear map, which is zero at the start."""
         normed = self.norm(tokens.float())
-        detail = (self.residual(normed) + self.place) * self.output_rms
-        return self.linear(normed) * self.output_rms + detail, detail
+        residual = self.residual(normed)
+        projected = (self.linear(normed) + residual) * self.output_rms + self.place * self.output_rms
+        return projected, (residual + self.place) * self.output_rms
 
     def say(self, tokens: Tensor) -> Tensor:
         """The projection without the vector for the place: (..., C) float -> (..., D) float32."""

@@ -1,4 +1,8 @@
-"""Reasoning questions: the object is described by what is known of it, the answer names and tags it."""
+"""Reasoning questions: the object is described by what is known of it, the answer names and tags it.
+
+Several objects are named from left to right. Masks are scored in the answer's order, so it must be one that can be
+known.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +87,10 @@ def reasoning(
     return tuple(chosen[index] for index in rng.permutation(len(chosen)))
 
 
+def _from_left_to_right(scene: Scene, indices: Sequence[int]) -> list[int]:
+    return sorted(indices, key=lambda index: scene.objects[index].center)
+
+
 def _answer(mentions: Sequence[str | None], indices: Sequence[int], predicate: str) -> str:
     """Returns "The left dog <OBJ> and the cat <OBJ> are animals." for the predicate "are animals"."""
     tagged = [f"{mentions[index]} {OBJECT_TAG}" for index in indices]
@@ -101,6 +109,7 @@ def _knowledge(
         group = same_class(scene, int(index))
         if group[0] != index:
             continue
+        group = _from_left_to_right(scene, group)
         facts = scene.objects[index].category.facts
         for rank, number in enumerate(rng.permutation(len(facts))):
             fact = facts[number]
@@ -127,6 +136,7 @@ def _group(
     if not members or unclear or (len(members) == len(kinds) and rng.random() < 0.7):
         return None
     singular, plural = (item.held_out_singular, item.held_out_plural) if held_out else (item.singular, item.plural)
+    members = _from_left_to_right(scene, members)
     answer = _answer(mentions, members, singular if len(members) == 1 else plural)
     frames = _GROUP_HELD_OUT if held_out else _GROUP
     question = frames[int(rng.integers(len(frames)))].format(vp=singular, vps=plural)

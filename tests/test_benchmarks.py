@@ -1,0 +1,38 @@
+"""The scripts under `benchmarks/` run; what they measure is no test's business."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "keys"),
+    [
+        ("tuner_layer", "--hidden 128 --tokens 8 --seconds 0.05", {"step", "prefill", "decode"}),
+        (
+            "tuner_speed",
+            "--shape smollm2-135m --layers 1 --tokens 33 --what decode --seconds 0",
+            {"neural_tuning/bare"},
+        ),
+        ("tuner_memory", "--shape smollm2-135m --layers 1 --tokens 8", {"neural_tuning", "lora", "bare"}),
+    ],
+)
+def test_a_benchmark_runs_and_prints_json(script: str, arguments: str, keys: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{script}.py"), *arguments.split()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout[done.stdout.index("{") :]
+    assert all(key in printed for key in keys)
+    json.loads(printed)

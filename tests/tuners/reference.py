@@ -1,6 +1,6 @@
 """Neural tuning as plain loops over tokens and neurons, written from the papers' equations and from nothing else.
 
-Slow on purpose. It changes a Llama by patching its projections' `forward`, shares no code with the library, and keeps
+Slow on purpose. It changes a model by patching its projections' `forward`, shares no code with the library, and keeps
 the state in a list that the caller empties before each pass. Random numbers are drawn in the library's order (one rate
 a layer or a token, then one number a neuron, then the dropout), because random methods can only be compared on the same
 draws.
@@ -49,8 +49,26 @@ def _choose(candidates: list[int], count: int, lots: list[float] | None) -> list
     return [candidates[i * len(candidates) // count] for i in range(count)]
 
 
+def laid_out(parts: dict[str, torch.Tensor], widths: dict[str, int], heads: int) -> torch.Tensor:
+    """What is added to the output of a projection that computes query, key and value at once, (B, T, all widths).
+
+    Args:
+        parts: the additions to those of "q", "k" and "v" that are tuned.
+        widths: of all three, in their order.
+        heads: where each head's query, key and value stand side by side, how many heads there are; else 1.
+    """
+    one = next(iter(parts.values()))
+    pieces = []
+    for head in range(heads):
+        for letter, width in widths.items():
+            own = width // heads
+            zeros = torch.zeros(*one.shape[:-1], own)
+            pieces.append(parts[letter][..., head * own : (head + 1) * own] if letter in parts else zeros)
+    return torch.cat(pieces, dim=-1)
+
+
 class Reference:
-    """A Llama with neural tuning in loops.
+    """A model with neural tuning in loops.
 
     Args:
         model: the base model; patched in place.
@@ -63,9 +81,16 @@ class Reference:
         self.settings = settings
         self.travelling: list[torch.Tensor] | None = None
         self.training = False
-        for number, layer in enumerate(model.model.layers):
+        for number, layer in enumerate(self._layers()):
             if number in parameters:
-                self._patch(layer.self_attn, parameters[number])
+                attention = next(m for name, m in layer.named_children() if name in ("self_attn", "attn", "attention"))
+                self._patch(attention, parameters[number])
+
+    def _layers(self) -> Any:
+        """The decoder layers, wherever the family keeps them."""
+        inner = getattr(self.model, self.model.base_model_prefix)
+        inner = getattr(inner, "decoder", inner)
+        return inner.h if hasattr(inner, "h") else inner.layers
 
     def __call__(self, input_ids: torch.Tensor, training: bool) -> torch.Tensor:
         """The logits."""
@@ -75,23 +100,28 @@ class Reference:
 
     def _patch(self, attention: nn.Module, parameters: dict[str, torch.Tensor]) -> None:
         additions: dict[str, torch.Tensor] = {}
-        names = [name for name in ("q_proj", "k_proj", "v_proj") if name[0] in self.settings.targets]
-        widths = [getattr(attention, name).out_features for name in names]
+        widths = _widths(attention)
+        tuned = [letter for letter in widths if letter in self.settings.targets]
         original = attention.forward
 
-        def forward(module: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        def forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            hidden_states = args[0] if args else kwargs["hidden_states"]
             back = self._network(hidden_states, parameters) @ parameters["up"].T
-            additions.update(zip(names, back.split(widths, dim=-1), strict=True))
-            return original(hidden_states, *args, **kwargs)
+            additions.update(zip(tuned, back.split([widths[letter] for letter in tuned], dim=-1), strict=True))
+            return original(*args, **kwargs)
 
-        attention.forward = MethodType(forward, attention)
-        for name in names:
-            projection = getattr(attention, name)
+        attention.forward = MethodType(forward, attention)  # type: ignore[method-assign]
+        for name, projection in attention.named_children():
+            if name[0] in tuned and name.endswith("_proj") and name != "qkv_proj":
+                self._patch_projection(projection, lambda letter=name[0]: additions[letter])
+            elif name in ("qkv_proj", "c_attn", "query_key_value"):
+                heads = attention.config.num_attention_heads if name == "query_key_value" else 1
+                self._patch_projection(projection, lambda heads=heads: laid_out(additions, widths, heads))
 
-            def project(module: nn.Linear, x: torch.Tensor, name: str = name) -> torch.Tensor:
-                return nn.functional.linear(x, module.weight, module.bias) + additions[name]
-
-            projection.forward = MethodType(project, projection)
+    @staticmethod
+    def _patch_projection(projection: nn.Module, addition: Any) -> None:
+        original = projection.forward
+        projection.forward = MethodType(lambda module, x: original(x) + addition(), projection)  # type: ignore
 
     def _network(self, hidden: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
         s = self.settings
@@ -125,3 +155,13 @@ class Reference:
         self.travelling = travelling
         passed = nn.functional.dropout(torch.stack(activated), s.dropout, self.training)
         return passed.view(batch, length, s.d_z)
+
+
+def _widths(attention: nn.Module) -> dict[str, int]:
+    """How many numbers a token's query, key and value have."""
+    if hasattr(attention, "q_proj"):
+        return {letter: getattr(attention, f"{letter}_proj").out_features for letter in "qkv"}
+    config = attention.config
+    head = config.hidden_size // config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return {"q": config.num_attention_heads * head, "k": shared * head, "v": shared * head}

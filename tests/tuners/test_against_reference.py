@@ -1,4 +1,4 @@
-"""The fast implementation against the plain loops of `reference.py`: forward and gradient, for every option."""
+"""The fast implementation against the plain loops of `reference.py`: forward and gradient, every option and family."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from neuraltuning.tuners import NeuralTuningConfig
 from tests.tuners.reference import Reference
-from tests.tuners.tiny import LAYERS, base_model, layers_of, tokens, tuned_model
+from tests.tuners.tiny import FAMILIES, LAYERS, base_model, layers_of, tokens, tuned_model
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -57,8 +57,23 @@ def _tuned_numbers(config: NeuralTuningConfig) -> list[int]:
 def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], training: bool) -> None:
     settings = {"d_z": 12, **options}
     make = NeuralTuningConfig.released_code if settings.pop("released_code", False) else NeuralTuningConfig
-    config = make(**settings)
-    fast = tuned_model(config)
+    compare(make(**settings), training)
+
+
+@pytest.mark.parametrize("targets", ["qv", "kv", "qkv"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_equals_the_reference(family: str, targets: str) -> None:
+    compare(NeuralTuningConfig(d_z=12, targets=targets), True, family)
+
+
+@pytest.mark.parametrize("key_value_heads", [1, 4])
+def test_multi_query_and_multi_head_attention_equal_the_reference(key_value_heads: int) -> None:
+    compare(NeuralTuningConfig(d_z=12), True, num_key_value_heads=key_value_heads)
+
+
+def compare(config: NeuralTuningConfig, training: bool, family: str = "llama", **model_settings: Any) -> None:
+    """Asserts that logits and gradients are the reference's."""
+    fast = tuned_model(config, family, **model_settings)
     if training:
         fast.train()
     numbers = _tuned_numbers(config)
@@ -74,7 +89,7 @@ def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], train
                 copied = modules["default"].weight.detach().clone().requires_grad_()
                 parameters[number][name] = copied
                 pairs.append((modules["default"].weight, copied))
-    reference = Reference(base_model(), parameters, config)
+    reference = Reference(base_model(family, **model_settings), parameters, config)
     weighing = torch.randn(2, 5, 60)
 
     torch.manual_seed(11)
@@ -84,7 +99,7 @@ def test_logits_and_gradients_equal_the_reference(options: dict[str, Any], train
     slow_logits = reference(tokens(2, 5), training)
     (slow_logits * weighing).sum().backward()
 
-    base_logits = base_model()(tokens(2, 5)).logits
+    base_logits = base_model(family, **model_settings)(tokens(2, 5)).logits
     assert (fast_logits - base_logits).abs().max() > 1e-3
     assert (fast_logits - slow_logits).abs().max() < 1e-6
     for fast_parameter, slow_parameter in pairs:

@@ -24,12 +24,24 @@ def _compiled(model: Any) -> Any:
     return torch.compile(model, backend="aot_eager", fullgraph=True)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_one_graph_with_the_plain_results(training: bool) -> None:
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        (False, {}),
+        (True, {}),
+        (True, {"norm_after_carry": True, "kept_values": "excess"}),
+        (True, {"activation_pattern": "all", "carry": False}),
+        (True, {"activation_pattern": "distribution_random", "distribution_center": 1.0}),
+        (False, {"activation_pattern": "top2beta_random"}),
+        (False, {"activation_pattern": "level_random"}),
+    ],
+    ids=str,
+)
+def test_one_graph_with_the_plain_results(training: bool, settings: dict[str, Any]) -> None:
     found = []
     for compiled in (False, True):
         # compiled code draws other random numbers, so there are none to draw where values are compared
-        model = _model(fluctuation=0.0).train(training)
+        model = _model(fluctuation=0.0, **settings).train(training)
         run = _compiled(model) if compiled else model
         output = run(input_ids=tokens(), use_cache=False)
         output.logits.square().mean().backward()
@@ -45,6 +57,13 @@ def test_training_draws_rates_inside_the_graph(settings: dict[str, str]) -> None
         outputs = [run(input_ids=tokens(), use_cache=False).logits for _ in range(4)]
     assert not torch.equal(outputs[0], outputs[1])
     assert all(output.isfinite().all() for output in outputs)
+
+
+def test_compiled_decoding_with_a_cache() -> None:
+    model = _model()
+    plain = model.generate(tokens(), max_new_tokens=6, do_sample=False)
+    model.forward = torch.compile(model.forward, backend="aot_eager")
+    assert torch.equal(model.generate(tokens(), max_new_tokens=6, do_sample=False), plain)
 
 
 def test_checkpointed_and_compiled() -> None:

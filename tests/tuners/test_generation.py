@@ -28,6 +28,28 @@ def test_stepwise_decoding_equals_the_full_forward(pattern: str, settings: dict[
     assert (torch.cat(steps, dim=1) - full).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mistral", {"sliding_window": 4}),
+        ("gemma2", {"sliding_window": 4}),
+        ("gemma3_text", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"] * 2}),
+    ],
+)
+def test_stepwise_decoding_behind_a_sliding_window(family: str, settings: dict[str, Any]) -> None:
+    model = tuned_model(family=family, **settings)
+    ids = tokens(2, 12)
+    with torch.no_grad():
+        full = model(ids).logits
+        assert not torch.allclose(full, tuned_model(family=family, **{**settings, "sliding_window": 64})(ids).logits)
+        cache, steps = None, []
+        for chunk in ids.split([6, 1, 1, 1, 3], dim=1):
+            output = model(chunk, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            steps.append(output.logits)
+    assert (torch.cat(steps, dim=1) - full).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("settings", [{"num_beams": 3}, {"num_beams": 4, "length_penalty": 0.3}], ids=str)
 def test_beam_search_with_and_without_a_cache(settings: dict[str, Any]) -> None:
     model = tuned_model()
@@ -125,15 +147,18 @@ def test_several_threads_generate_at_once() -> None:
 def test_several_threads_train_and_generate_at_once() -> None:
     """Each thread's calls keep their own state, with gradients and without."""
     model = tuned_model(NeuralTuningConfig(d_z=16)).base_model.model
-    batches = [tokens(2, 4 + number % 3, seed=number) for number in range(24)]
+    jobs = [(number % 2 == 0, tokens(2, 4 + number % 3, seed=number)) for number in range(48)]
 
-    def gradient(batch: torch.Tensor) -> torch.Tensor:
+    def work(job: tuple[bool, torch.Tensor]) -> torch.Tensor:
+        training, batch = job
+        if not training:
+            return model.generate(batch, max_new_tokens=5, do_sample=False).float()
         weight = model.model.layers[0].self_attn.neural_tuning_down["default"].weight
         return torch.autograd.grad(model(batch, labels=batch).loss, weight)[0]
 
-    expected = [gradient(batch) for batch in batches]
+    expected = [work(job) for job in jobs]
     with ThreadPoolExecutor(6) as pool:
-        for one, other in zip(pool.map(gradient, batches), expected, strict=True):
+        for one, other in zip(pool.map(work, jobs), expected, strict=True):
             assert torch.allclose(one, other, atol=1e-7)
 
 

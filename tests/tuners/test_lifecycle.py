@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +213,36 @@ def test_natively_in_transformers(tmp_path: Path) -> None:
     assert torch.equal(logits(loaded), logits(base_model()))
 
 
+def test_natively_transformers_reports_what_does_not_fit(tmp_path: Path) -> None:
+    """It checks by itself, after injecting: what is missing is in the report, another size is refused."""
+    tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
+    file = tmp_path / "adapter_model.safetensors"
+    weights = load_file(file)
+    one = sorted(weights)[0]
+    save_file({key: value for key, value in weights.items() if key != one}, file)
+    report = base_model().load_adapter(str(tmp_path))
+    assert [one.removeprefix("base_model.model.").removesuffix(".weight") in key for key in report.missing_keys] == [
+        True
+    ]
+    save_file({**weights, one: weights[one][:8].clone()}, file)
+    with pytest.raises(RuntimeError, match="mismatched"):
+        base_model().load_adapter(str(tmp_path))
+
+
+def test_without_the_package_peft_says_that_it_does_not_know_the_method(tmp_path: Path) -> None:
+    """As docs/neural-tuning.md says; importing the package is the remedy."""
+    tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
+    code = f"from peft import PeftConfig; PeftConfig.from_pretrained({str(tmp_path)!r})"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    without = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert without.returncode != 0
+    assert "NEURAL_TUNING" in without.stderr
+    with_it = subprocess.run(
+        [sys.executable, "-c", f"import neuraltuning.tuners; {code}"], capture_output=True, text=True, env=environment
+    )
+    assert with_it.returncode == 0, with_it.stderr
+
+
 def test_injected_without_a_peft_model() -> None:
     model = inject_adapter_in_model(NeuralTuningConfig(d_z=16), base_model())
     randomize(model)
@@ -230,6 +263,16 @@ def test_a_file_with_missing_surplus_or_foreign_parameters(tmp_path: Path) -> No
 
     save_file({**weights, one.replace("layers.0", "layers.9"): weights[one].clone()}, file)
     with pytest.raises(InputError, match="no place for"):
+        PeftModel.from_pretrained(base_model(), str(tmp_path))
+
+    save_file({**weights, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(InputError, match="no place for") as caught:
+        PeftModel.from_pretrained(base_model(), str(tmp_path))
+    assert "lora_A" in str(caught.value)
+
+    other = {key: value[:8].clone() if "_down" in key else value[:, :8].clone() for key, value in weights.items()}
+    save_file(other, file)
+    with pytest.raises(InputError, match="another d_z"):
         PeftModel.from_pretrained(base_model(), str(tmp_path))
 
     save_file(weights, file)

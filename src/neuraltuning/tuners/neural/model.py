@@ -47,6 +47,10 @@ FAMILIES: dict[str, str] = {
 }
 
 
+_PEFT_PREFIX = "base_model.model."
+"""What names of parameters begin with in a `PeftModel` and in a file, but not in a model that was injected into."""
+
+
 class NeuralTuningModel(BaseTuner):
     """A decoder-only LLM with a sparse task network beside its tuned layers.
 
@@ -200,9 +204,11 @@ class NeuralTuningModel(BaseTuner):
             if f".{cls.prefix}" in key and key.split(".")[-2] == adapter_name
         }
         given = {key: value.shape for key, value in remapped.items() if f".{cls.prefix}" in key}
+        own = {key.removeprefix(_PEFT_PREFIX) for key in model.state_dict()}
+        foreign = {key for key in remapped if key not in given and key.removeprefix(_PEFT_PREFIX) not in own}
         problems = (
             ("lacks parameters that this model needs", expected.keys() - given.keys()),
-            ("holds parameters that this model has no place for", given.keys() - expected.keys()),
+            ("holds parameters that this model has no place for", (given.keys() - expected.keys()) | foreign),
         )
         for problem, keys in problems:
             if keys:
@@ -213,8 +219,8 @@ class NeuralTuningModel(BaseTuner):
         for key in sorted(expected):
             if given[key] != expected[key]:
                 raise InputError(
-                    f"The adapter file was made for a model of another width: {key} is {tuple(given[key])} in the "
-                    f"file and {tuple(expected[key])} in this model."
+                    "The adapter file was made for a model of another width, or with another d_z or other targets: "
+                    f"{key} is {tuple(given[key])} in the file and {tuple(expected[key])} in this model."
                 )
         return remapped
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from neuraltuning.box_votes import patch_centres
 from neuraltuning.model import MultitaskModel, Query
 from neuraltuning.naming import UNKNOWN, Naming
 from neuraltuning.tasks import get_task
@@ -25,27 +26,50 @@ KINDS = ".dpcDC"
 """Background, dog, palm tree, cat; the capital ones are red, the other dogs and cats blue, palm trees neither."""
 
 
-def patches(shown: list[str], noise: float = 0.05, seed: int = 0) -> Tensor:
-    """(1, 12, 8) tokens of a picture drawn with one letter of `KINDS` a patch."""
-    letters = [letter for line in shown for letter in line]
-    clean = 3.0 * torch.eye(8)[[KINDS.lower().index(letter.lower()) for letter in letters]]
+def tokens(letters: str, relative: Tensor, seed: int) -> Tensor:
+    """(N, 12) tokens that show a letter of `KINDS` each and an object's box (N, 4) relative to the patch."""
+    kinds = 3.0 * torch.eye(8)[[KINDS.lower().index(letter.lower()) for letter in letters]]
     for patch, letter in enumerate(letters):
         if letter in "dcDC":
-            clean[patch, 6 if letter.isupper() else 7] = 3.0
-    return (clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)))[None]
+            kinds[patch, 6 if letter.isupper() else 7] = 3.0
+    clean = torch.cat([kinds, relative], dim=1)
+    return clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
 
 
-def fitted(slots: int = 12, vocabulary: int = 6, counts: str = 60 * "." + 20 * "dD" + 50 * "p" + 15 * "cC") -> Naming:
-    naming = Naming(8, GRID, vocabulary, slots, places=PLACES, separator=[COMMA], padding=STOP)
+def patches(shown: list[str], objects: list[str] | None = None) -> Tensor:
+    """(1, 12, 12) tokens of a picture drawn with one letter of `KINDS` a patch.
+
+    `objects` has one sign an object at its patches; without it each letter is one object.
+    """
+    letters, signs = "".join(shown), "".join(objects or shown)
+    centres = patch_centres(GRID)
+    relative = torch.zeros(len(signs), 4)
+    for sign in set(signs) - {"."}:
+        own = torch.tensor([s == sign for s in signs])
+        low, high = centres[own].amin(0) - 0.5, centres[own].amax(0) + 0.5
+        relative[own] = torch.cat(
+            [((low + high) / 2).expand(len(centres), 2) - centres, (high - low).expand(12, 2)], 1
+        )[own]
+    return tokens(letters, relative, seed=0)[None]
+
+
+def fitted(slots: int = 12, vocabulary: int = 6, counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC") -> Naming:
+    naming = Naming(12, GRID, vocabulary, slots, places=PLACES, separator=[COMMA], padding=STOP)
     classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
     attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
-    naming.fit(patches([counts], seed=1)[0], classes, SPELLINGS, attributes, ATTRIBUTES, seed=0)
+    generator = torch.Generator().manual_seed(3)
+    relative = torch.rand(len(counts), 4, generator=generator) * 4.0 - torch.tensor([2.0, 2.0, 0.0, 0.0])
+    relative[classes == 0] = 0.0
+    places = torch.randint(12, (len(counts),), generator=generator)
+    boxes = relative + torch.cat([patch_centres(GRID)[places], torch.zeros(len(counts), 2)], dim=1)
+    shown = tokens(counts, relative, seed=1)
+    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, places, boxes, seed=0)
     return naming
 
 
-def said(naming: Naming, shown: list[str]) -> list[list[int]]:
+def said(naming: Naming, shown: list[str], objects: list[str] | None = None) -> list[list[int]]:
     """The descriptions of one picture."""
-    ids = naming(patches(shown))[0][0].tolist()
+    ids = naming(patches(shown, objects)).ids[0].tolist()
     found: list[list[int]] = [[]]
     for piece in ids[: ids.index(STOP) if STOP in ids else None]:
         if piece == COMMA:
@@ -57,14 +81,16 @@ def said(naming: Naming, shown: list[str]) -> list[list[int]]:
 
 
 def test_who_knows_no_name_names_nothing() -> None:
-    naming = Naming(8, GRID, 6, 5, places=PLACES, separator=[COMMA], padding=STOP)
-    ids, shares, _ = naming(patches(["dd..", "....", "..cc"]))
-    assert ids.tolist() == [[STOP] * 5]
-    assert not shares.any()
+    naming = Naming(12, GRID, 6, 5, places=PLACES, separator=[COMMA], padding=STOP)
+    description = naming(patches(["dd..", "....", "..cc"]))
+    assert description.ids.tolist() == [[STOP] * 5]
+    assert not description.shares.any()
+    assert not description.attributes.any()
 
 
 def test_groups_are_described_from_left_to_right_in_the_language_models_tokens() -> None:
-    ids, shares, _ = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
+    description = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
+    ids, shares = description.ids, description.shares
     dog, palm, cat = [50, 10, *PLACES[1][0]], [20, 21, *PLACES[0][2]], [40, 30, *PLACES[2][2]]
     assert ids.tolist() == [[*dog, COMMA, *palm, COMMA, *cat, COMMA, STOP, STOP]]
     where = {"dog": [4, 5], "palm": [2, 3], "cat": [11]}
@@ -75,18 +101,26 @@ def test_groups_are_described_from_left_to_right_in_the_language_models_tokens()
 
 
 @pytest.mark.parametrize(
-    ("shown", "dogs"),
+    ("shown", "objects", "dogs"),
     [
-        (["dd..", "dd..", "...."], 1),
-        (["d...", ".d..", "..d."], 1),  # corners touch
-        (["dddd", "...d", "dddd"], 1),  # a long way round
-        (["d..d", "d..d", "...."], 2),
-        (["...d", "d...", "...."], 2),  # the end of a row and the start of the next do not touch
-        (["ddDD", "ddDD", "ddDD"], 2),  # a blue one beside a red one
+        (["dd..", "dd..", "...."], ["11..", "11..", "...."], 1),
+        (["d..d", "d..d", "...."], ["1..2", "1..2", "...."], 2),
+        (["dddd", "dddd", "...."], ["1122", "1122", "...."], 2),  # touching, and all alike
+        (["d..d", "d..d", "...."], ["1..1", "1..1", "...."], 1),  # what hides its middle doesn't part it
+        (["dd..", "DD..", "...."], ["11..", "11..", "...."], 1),  # in doubt of its attribute
+        (["ddDD", "ddDD", "ddDD"], ["1122", "1122", "1122"], 2),  # a blue one beside a red one
     ],
 )
-def test_patches_that_touch_and_look_alike_are_one_group(shown: list[str], dogs: int) -> None:
-    assert sum(10 in words for words in said(fitted(slots=24), shown)) == dogs
+def test_patches_that_vote_for_one_box_and_look_alike_are_one_group(
+    shown: list[str], objects: list[str], dogs: int
+) -> None:
+    assert sum(10 in words for words in said(fitted(slots=24), shown, objects)) == dogs
+
+
+def test_a_group_is_named_by_what_its_patches_show_on_the_whole() -> None:
+    """One patch of a palm tree that looks like a dog is no dog."""
+    shown, tree = ["pp..", "pd..", "pp.."], ["11..", "11..", "11.."]
+    assert [words[:2] for words in said(fitted(slots=24), shown, tree)] == [[20, 21]]
 
 
 def test_an_attribute_is_said_of_classes_that_have_any() -> None:
@@ -104,13 +138,13 @@ def test_places_are_the_ninths_of_the_image(shown: list[str], row: int, column: 
 
 
 def test_a_description_that_does_not_fit_is_left_out_whole() -> None:
-    ids, _, _ = fitted(slots=6)(patches(["d..p", "...p", "...."]))
+    ids = fitted(slots=6)(patches(["d..p", "...p", "...."])).ids
     assert ids.tolist() == [[50, 10, PLACES[0][0][0], COMMA, STOP, STOP]]
 
 
 def test_what_it_is_not_sure_of_stays_unnamed() -> None:
     naming = fitted()
-    sure = ["dddd", "dddd", "dddd"]
+    sure = ["dd..", "dd..", "dd.."]
     assert said(naming, sure)
     naming.classes.weight.zero_()
     naming.classes.bias.fill_(0.0)  # six classes alike
@@ -126,11 +160,12 @@ def test_the_rarest_classes_beyond_the_vocabulary_are_not_learned() -> None:
 def test_names_of_several_images_are_those_of_each_alone() -> None:
     naming = fitted()
     pictures = [patches(["..pp", "d...", "d.c."]), patches(["....", ".cC.", "...."]), patches(["....", "....", "...."])]
-    ids, shares, _ = naming(torch.cat(pictures))
+    together = naming(torch.cat(pictures))
     for place, picture in enumerate(pictures):
-        one_ids, one_shares, _ = naming(picture)
-        assert torch.equal(ids[place], one_ids[0])
-        torch.testing.assert_close(shares[place], one_shares[0])
+        alone = naming(picture)
+        assert torch.equal(together.ids[place], alone.ids[0])
+        for one, several in zip(vars(alone).values(), vars(together).values(), strict=True):
+            torch.testing.assert_close(several[place], one[0])
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +182,17 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     features, tokens = named.see(pixels)
     n_patches = named.encoder.grid[0] * named.encoder.grid[1]
     assert tokens.shape[1] == named.image_length == n_patches + 20
-    ids, shares, _ = named.naming(features.tokens)  # type: ignore[misc]
+    description = named.naming(features.tokens)  # type: ignore[misc]
+    ids = description.ids
     told = named.format.tokenizer.decode(ids[0])
     assert "red square top left" in told or "blue square bottom right" in told, told
     own = named.language_model.get_input_embeddings()(ids)
-    detail = shares @ named.projector.split(features.tokens)[1]
+    detail = description.shares @ named.projector.split(features.tokens)[1]
     torch.testing.assert_close(tokens[:, n_patches:], own + detail)
     assert detail.any()
     assert features.words is not None
     assert features.words.shape[1] == n_patches  # names are for the LLM, not for the decoders
+    torch.testing.assert_close(features.boxes, description.boxes)
 
 
 def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: MultitaskModel, tmp_path: Path) -> None:
@@ -172,4 +209,5 @@ def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: Mult
 
 def test_naming_is_not_trained_on(named: MultitaskModel) -> None:
     assert not [name for name in named.trainable_parameters() if name.startswith("naming")]
-    assert {"naming.classes.weight", "naming.attributes.pieces", "naming.varied"} <= set(named.heads())
+    parts = {"naming.classes.weight", "naming.attributes.pieces", "naming.votes.first", "naming.varied"}
+    assert parts <= set(named.heads())

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from neuraltuning.decoders.base import StateShape
 
+SURE = 4.0
+"""Tokens' first score, so that a word is at first almost surely among them."""
 CHOICE_SIZE = 64
 """Hidden width of the choice of words."""
 PLACES = 16
@@ -64,7 +66,8 @@ class WordChoice(nn.Module):
     """Which tokens of a mention name what it is about ("dog" and "cat" in "the dog left of the cat").
 
     It sees each token with its two neighbours and its place, and no hidden state: so it chooses the same in any context
-    and whatever the tuner does to the language model. At first all tokens count the same.
+    and whatever the tuner does to the language model. At first all tokens count the same. A word may be in none of them
+    ("the object in the corner" names no class): the tokens compete with a score of zero that stands for that.
     """
 
     def __init__(self, hidden_size: int, n_words: int) -> None:
@@ -74,10 +77,13 @@ class WordChoice(nn.Module):
         self.from_end = nn.Embedding(PLACES, CHOICE_SIZE)
         self.choice = nn.Linear(CHOICE_SIZE, n_words)
         nn.init.zeros_(self.choice.weight)
-        nn.init.zeros_(self.choice.bias)
+        nn.init.constant_(self.choice.bias, SURE)
 
     def forward(self, said: Tensor, in_mention: Tensor) -> Tensor:
-        """(N, M, D) and (N, M), as in `Readings` -> (N, n_words, M) shares of the tokens; zeros without a mention."""
+        """(N, M, D) and (N, M), as in `Readings` -> (N, n_words, M) shares of the tokens.
+
+        They add up to the probability that the word is among them.
+        """
         if not said.shape[1]:
             return said.new_zeros(len(said), self.choice.out_features, 0)
         place = torch.arange(said.shape[1], device=said.device).expand(in_mention.shape)
@@ -86,16 +92,17 @@ class WordChoice(nn.Module):
         x = self.reader(tokens.transpose(1, 2)).transpose(1, 2)
         x = x + self.from_start(place.clamp_max(PLACES - 1)) + self.from_end(left.clamp(0, PLACES - 1))
         scores = self.choice(F.gelu(x)).transpose(1, 2)
-        outside = ~in_mention[:, None]
-        return scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(outside, 0.0)
+        scores = scores.masked_fill(~in_mention[:, None], torch.finfo(scores.dtype).min)
+        return F.pad(scores, (0, 1)).softmax(-1)[..., :-1]
 
 
 class Bridge(nn.Module):
     """Maps the readings of a task token to one state: a few words, then free entries.
 
-    A *word* is a weighted mean of the mention's input vectors, brought to unit length: what the token is about, in the
-    LLM's input space, where it can be compared with projected image tokens. Nothing is learnt of a word itself, so that
-    classes which no training ever showed are found too. The free entries are a linear map of the hidden states.
+    A *word* is a weighted mean of the mention's input vectors: what the token is about, in the LLM's input space, where
+    it can be compared with projected image tokens. Its length is the probability that the mention has such a word.
+    Nothing is learnt of a word itself, so that classes which no training ever showed are found too. The free entries
+    are a linear map of the hidden states.
 
     The standardisation of states is fixed: `fit` sets it once from data, else it is the identity. Hidden states of
     language models have a few coordinates thousands of times larger than the others, which would drown them.
@@ -173,8 +180,8 @@ class Bridge(nn.Module):
 
         Args:
             readings: of many task tokens.
-            about: (N, n_words, D) what each word should be, a zero vector where that isn't known; None leaves the plain
-                means.
+            about: (N, n_words, D) what each word should be, a zero vector where the mention has none; None leaves the
+                plain means.
         """
         with torch.no_grad():
             self.mean.copy_(readings.states.mean(0))
@@ -187,9 +194,12 @@ class Bridge(nn.Module):
         generator = torch.Generator().manual_seed(0)
         for _ in range(FIT_STEPS):
             some = torch.randint(len(about), (FIT_BATCH,), generator=generator).to(about.device)
-            similarity = F.cosine_similarity(self.words(readings.select(some)), about[some], dim=-1)
+            words = self.words(readings.select(some))
+            loss = F.mse_loss(words.norm(dim=-1), known[some].float())
+            if known[some].any():
+                loss = loss + 1.0 - F.cosine_similarity(words, about[some], dim=-1)[known[some]].mean()
             optimizer.zero_grad(set_to_none=True)
-            (1.0 - similarity[known[some]].mean()).backward()
+            loss.backward()
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -206,10 +216,10 @@ class Bridge(nn.Module):
         self.free.bias.zero_()
 
     def words(self, readings: Readings) -> Tensor:
-        """(N, n_words, D) float32 at unit length; zero where there is no mention."""
+        """(N, n_words, D) float32, at most of unit length; zero where there is no mention."""
         assert self.word_choice is not None
         shares = self.word_choice(readings.said, readings.in_mention)
-        return F.normalize(shares @ readings.said, dim=-1)
+        return F.normalize(shares @ readings.said, dim=-1) * shares.sum(-1, keepdim=True)
 
     def forward(self, readings: Readings) -> Tensor:
         """Readings -> states (N, shape.size) float32, the words first."""

@@ -281,13 +281,18 @@ class MultitaskModel(nn.Module):
         if self.naming is None:
             return replace(features, words=words), projected
         embedding = self.language_model.get_input_embeddings()
-        ids, shares, classes = self.naming(features.tokens)
-        named = embedding(ids).float() + shares @ detail
-        known = F.normalize(self.naming.classes.mean_pieces(embedding) - self.word_mean, dim=-1)
-        known[NOTHING] = 0.0
-        # the classifier is surer of the classes that it knows, the projector alone speaks of others
-        words = F.normalize(words, dim=-1) + classes @ known
-        return replace(features, words=words), torch.cat([projected, named], dim=1)
+        said = self.naming(features.tokens)
+        named = embedding(said.ids).float() + said.shares @ detail
+        # the classifiers are surer of what they know, the projector alone speaks of other classes
+        words = F.normalize(words, dim=-1)
+        for probabilities, classifier in (
+            (said.classes, self.naming.classes),
+            (said.attributes, self.naming.attributes),
+        ):
+            known = F.normalize(classifier.mean_pieces(embedding) - self.word_mean, dim=-1)
+            known[NOTHING] = 0.0
+            words = words + probabilities @ known
+        return replace(features, words=words, boxes=said.boxes), torch.cat([projected, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.

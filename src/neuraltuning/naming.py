@@ -1,18 +1,23 @@
 """What groups of patches show, spelt with the LLM's own tokens behind an image's patch tokens.
 
-A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So neighbouring patches
-that show the same form a group, and each group is described, from left to right, by an attribute, its class and its
-place: ` pink kite top left, palm tree bottom,`. Classes and attributes are those of the images that the classifiers
-were fitted on; what they aren't sure of stays unsaid. Knows nothing of networks.
+A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So patches that look
+alike and vote for the same box form a group, and each group is described, from left to right, by an attribute, its
+class and its place: ` pink kite top left, palm tree bottom,`. Classes, attributes and boxes are those of the images
+that the classifiers and votes were fitted on; what they aren't sure of stays unsaid. Knows nothing of networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from neuraltuning.box_votes import BoxVotes, disagreement
 
 NOTHING = 0
 """The class of what nothing is to be said of: background, and objects whose attribute no text tells."""
@@ -24,6 +29,10 @@ ATTRIBUTES = 64
 """Attributes at most, and nothing."""
 MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
+APART = 1.0
+"""No two patches of a group are further apart than this, in `disagreement` of their boxes ..."""
+CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
+"""... and these times what their classes and their attributes differ by (1 less the cosine)."""
 PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 """The words for the ninths of an image."""
 
@@ -122,16 +131,35 @@ class PatchClassifier(nn.Module):
         return F.layer_norm(tokens.float(), tokens.shape[-1:]) - self.center
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a `Naming` says of B images.
+
+    Attributes:
+        ids: (B, S) int64 token ids.
+        shares: (B, S, P) float32, for a position of a description the group's patches in equal shares, else zeros.
+        classes: (B, P, V) float32 the probabilities of each patch's class.
+        attributes: (B, P, ATTRIBUTES) float32 those of its attribute, zeros as far as the class has none.
+        boxes: (B, P, 4) float32 the box that each patch votes for, see `BoxVotes`.
+    """
+
+    ids: Tensor
+    shares: Tensor
+    classes: Tensor
+    attributes: Tensor
+    boxes: Tensor
+
+
 class Naming(nn.Module):
     """Finds the groups of patches of an image and describes them.
 
     Attributes:
         classes: of what a patch shows; `NOTHING` is background.
         attributes: of the object that a patch shows.
+        votes: for the box of the object that a patch shows.
         varied: (V,) bool, the classes whose objects may have an attribute.
     """
 
-    near: Tensor
     varied: Tensor
 
     def __init__(
@@ -161,8 +189,8 @@ class Naming(nn.Module):
         self.places, self.separator, self.padding = places, list(separator), padding
         self.classes = PatchClassifier(token_size, vocabulary)
         self.attributes = PatchClassifier(token_size, ATTRIBUTES)
+        self.votes = BoxVotes(token_size, grid)
         self.register_buffer("varied", torch.zeros(vocabulary, dtype=torch.bool))
-        self.register_buffer("near", _neighbours(grid), persistent=False)
 
     def fit(
         self,
@@ -171,9 +199,11 @@ class Naming(nn.Module):
         class_spellings: Sequence[Sequence[int]],
         attributes: Tensor,
         attribute_spellings: Sequence[Sequence[int]],
+        places: Tensor,
+        boxes: Tensor,
         seed: int,
     ) -> None:
-        """Fits both classifiers; see `PatchClassifier.fit`.
+        """Fits both classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
@@ -182,6 +212,8 @@ class Naming(nn.Module):
             attributes: (N,) int64, an index into `attribute_spellings`, `NOTHING` where no text tells it; these are not
                 learned from.
             attribute_spellings: token ids of each attribute, `NOTHING` first.
+            places: (N,) int64, which patch of its image each is.
+            boxes: (N, 4) float32 that of the object that each shows; not read where that is `NOTHING`.
             seed: of the batches.
         """
         rank = self.classes.fit(tokens, classes, class_spellings, seed)
@@ -191,81 +223,73 @@ class Naming(nn.Module):
             self.attributes.fit(tokens, torch.where(told, attributes, UNKNOWN), attribute_spellings, seed)
             varied = rank[classes[told].unique()]
             self.varied[varied[varied != UNKNOWN]] = True
+        shown = classes > NOTHING
+        if shown.any():
+            self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
 
     @torch.no_grad()
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Describes what images show.
-
-        Args:
-            tokens: (B, P, C) float, row-major over the grid.
-
-        Returns:
-            (B, S) int64 token ids; (B, S, P) float32: for a position of a description the group's patches in equal
-            shares, for others zeros; (B, P, V) float32 the probabilities of each patch's class.
-        """
+    def forward(self, tokens: Tensor) -> Description:
+        """Describes what images show: (B, P, C) float, row-major over the grid."""
         classes = self.classes(tokens)
-        probability, label = classes.max(-1)
-        attribute = self.attributes(tokens)
-        groups = self._groups(label, attribute)
+        attributes = self.attributes(tokens)
+        attributes[..., NOTHING] = 0.0
+        attributes = attributes * classes[..., self.varied].sum(-1, keepdim=True)
+        boxes = self.votes(tokens)
         ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
             place = 0
-            for spelling, patches in self._described(probability[image], label[image], attribute[image], groups[image]):
+            for spelling, patches in self._described(classes[image], attributes[image], boxes[image]):
                 written = [*spelling, *self.separator]
                 if place + len(written) > self.slots:
                     break
                 ids[image, place : place + len(written)] = torch.tensor(written, device=ids.device)
-                shares[image, place : place + len(spelling)] = patches.float() / patches.sum()
+                shares[image, place : place + len(spelling), patches] = 1.0 / len(patches)
                 place += len(written)
-        return ids, shares, classes
+        return Description(ids, shares, classes, attributes, boxes)
 
-    def _described(
-        self, probability: Tensor, label: Tensor, attribute: Tensor, groups: Tensor
-    ) -> list[tuple[list[int], Tensor]]:
-        """The description and the (P,) bool patches of each group of one image that has one, from left to right."""
+    def _described(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[list[int], Tensor]]:
+        """The description and the patches, (n,) int64, of each group of one image that has one, from left to right."""
         found = []
-        for first in groups[label != NOTHING].unique().tolist():
-            patches = groups == first
-            if probability[patches].max() < CONFIDENCE:
+        for patches in _groups(classes, attributes, boxes):
+            probabilities = classes[patches]
+            shown = int(probabilities[:, NOTHING + 1 :].mean(0).argmax()) + NOTHING + 1
+            if probabilities[:, shown].max() < CONFIDENCE:
                 continue
-            places = patches.nonzero()[:, 0]
-            row, column = (places // self.grid[1]).float().mean().item(), (places % self.grid[1]).float().mean().item()
-            shown = int(label[first])
+            row, column = boxes[patches, :2].mean(0).tolist()
             spelling = [
-                *(self.attributes.spelling(int(attribute[patches].mean(0).argmax())) if self.varied[shown] else ()),
+                *(self.attributes.spelling(int(attributes[patches].mean(0).argmax())) if self.varied[shown] else ()),
                 *self.classes.spelling(shown),
                 *self.places[_third(row, self.grid[0])][_third(column, self.grid[1])],
             ]
-            found.append((column, first, spelling, patches))
+            found.append((column, int(patches[0]), spelling, patches))
         return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]
 
-    def _groups(self, label: Tensor, attribute: Tensor) -> Tensor:
-        """The first patch of the group that each patch is among, (B, P) int64.
 
-        Patches of a group are connected, of one class, and where the class is varied of one attribute, which each takes
-        from its neighbourhood; so a red cup that touches a blue one stays apart from it.
+def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[Tensor]:
+    """The groups of one image's patches that show something: the numbers of each group's patches, (n,) int64.
 
-        Args:
-            label: (B, P) int64 the patches' classes.
-            attribute: (B, P, ATTRIBUTES) probabilities.
-        """
-        n_patches = label.shape[1]
-        touching = (label[:, :, None] == label[:, None, :]) & self.near
-        own = (touching.float() @ attribute).argmax(-1).masked_fill(~self.varied[label], NOTHING)
-        reach = (touching & (own[:, :, None] == own[:, None, :])).float()
-        for _ in range(max(1, (n_patches - 1).bit_length())):  # each squaring doubles the steps that are bridged
-            reach = (reach @ reach).clamp_max(1.0)
-        numbers = torch.arange(n_patches, device=label.device)
-        return torch.where(reach > 0, numbers, n_patches).amin(-1)
+    Complete-linkage clustering: any two patches of a group are at most `APART`. So a red cup that touches a blue one
+    stays apart from it, and so do two red ones whose patches vote for different boxes.
+
+    Args:
+        classes: (P, V) probabilities.
+        attributes: (P, ATTRIBUTES) probabilities, zeros as far as there is none.
+        boxes: (P, 4) votes.
+    """
+    shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
+    if len(shown) < 2:
+        return [shown] if len(shown) else []
+    alike = F.normalize(classes[shown, NOTHING + 1 :], dim=-1)
+    said = F.normalize(attributes[shown], dim=-1)
+    both = said.any(-1)[:, None] & said.any(-1)
+    distance = disagreement(boxes[shown]) + CLASS_APART * (1.0 - alike @ alike.T)
+    distance = distance + ATTRIBUTE_APART * torch.where(both, 1.0 - said @ said.T, 0.0)
+    pairs = distance.cpu().numpy()[np.triu_indices(len(shown), 1)]
+    numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), APART, "distance")).to(shown.device)
+    return [shown[numbers == number] for number in range(1, int(numbers.max()) + 1)]
 
 
-def _third(center: float, length: int) -> int:
-    """Which third of an axis of `length` patches a patch at `center` lies in."""
-    return min(int(3.0 * (center + 0.5) / length), 2)
-
-
-def _neighbours(grid: tuple[int, int]) -> Tensor:
-    """(P, P) bool, whether two patches touch, at a corner too; each touches itself."""
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(*(torch.arange(n) for n in grid), indexing="ij"))
-    return ((rows[:, None] - rows).abs() <= 1) & ((columns[:, None] - columns).abs() <= 1)
+def _third(position: float, length: int) -> int:
+    """Which third of an axis of `length` patches a position lies in."""
+    return min(max(int(3.0 * position / length), 0), 2)

@@ -18,6 +18,7 @@ from neuraltuning.decoders.pointing import (
     WITHIN,
     Pointing,
     cell_traits,
+    image_boxes,
     pointing_loss,
     word_match,
 )
@@ -32,14 +33,14 @@ GRID = (4, 4)
 
 def test_a_word_fits_the_token_that_shows_it_in_its_own_image() -> None:
     shown = torch.stack([torch.eye(4), torch.eye(4).flip(0)]) * torch.tensor([0.1, 5.0, 1.0, 3.0])[:, None]
-    wanted = torch.stack([torch.eye(4)[[2, 0]] * 7.0, torch.eye(4)[[1, 1]], torch.zeros(2, 4)])
+    wanted = torch.stack([torch.eye(4)[[2, 0]], torch.eye(4)[[1, 1]] * 0.5, torch.zeros(2, 4)])
     match = word_match(shown, torch.tensor([0, 1, 1]), wanted)
     assert match.shape == (3, 2, 4)
-    # a cosine of 1 at one of four tokens, less its mean of 1/4: lengths don't matter
-    for state, word, place in [(0, 0, 2), (0, 1, 0), (1, 0, 2), (1, 1, 2)]:
+    # a cosine of 1 at one of four tokens, less its mean of 1/4: the tokens' lengths don't matter, the words' do
+    for state, word, place, length in [(0, 0, 2, 1.0), (0, 1, 0, 1.0), (1, 0, 2, 0.5), (1, 1, 2, 0.5)]:
         expected = torch.full((4,), -0.25)
         expected[place] = 0.75
-        torch.testing.assert_close(match[state, word], MATCH_SCALE * expected)
+        torch.testing.assert_close(match[state, word], length * MATCH_SCALE * expected)
     assert not match[2].any()  # where there is no word, all places are alike
 
 
@@ -56,8 +57,9 @@ def at(row: int, column: int) -> Tensor:
 def test_the_traits_of_a_cell_are_its_place_from_the_words_and_from_the_middle() -> None:
     """Cells are half a half side large: their centres stand at -3/4, -1/4, 1/4, 3/4."""
     match = torch.stack([at(1, 0), at(3, 3)])[None]
-    traits = cell_traits(match, GRID)
-    assert traits.shape == (1, 4, 4, 4 * 2 + 3)
+    traits = cell_traits(match, image_boxes(None, match, GRID), GRID)
+    assert traits.shape == (1, 4, 4, 8 * 2 + 7)
+    n_own = 4 * 2 + 3
     # y from both words, x from both, squares of distances, amounts around, y and x from the middle, 1
     expected = {
         (1, 0): [0.0, -1.0, 0.0, -1.5, 0.0, 1.0 + 2.25, 0.04, 0.0, -0.25, -0.75, 1.0],
@@ -65,17 +67,35 @@ def test_the_traits_of_a_cell_are_its_place_from_the_words_and_from_the_middle()
         (3, 3): [1.0, 0.0, 1.5, 0.0, 1.0 + 2.25, 0.0, 0.0, 0.04, 0.75, 0.75, 1.0],
     }
     for (row, column), values in expected.items():
-        assert traits[0, row, column].tolist() == pytest.approx(values, abs=1e-6), (row, column)
+        assert traits[0, row, column, :n_own].tolist() == pytest.approx(values, abs=1e-6), (row, column)
+    # what votes for itself alone has the same places again, no size, and then the matches
+    y_and_x = torch.cat([traits[..., :6], traits[..., 8:10]], dim=-1)
+    torch.testing.assert_close(traits[..., n_own : n_own + 8], y_and_x)
+    assert not traits[..., n_own + 8 : n_own + 10].any()
+    torch.testing.assert_close(traits[..., -2:], match.permute(0, 2, 3, 1))
+
+
+def test_cells_of_one_box_are_all_at_its_place() -> None:
+    match = at(1, 0)[None, None]
+    boxes = torch.zeros(1, 16, 4)
+    boxes[0, [2, 3, 6]] = torch.tensor([1.0, 3.0, 2.0, 1.0])  # in patches: half a half side each
+    traits = cell_traits(match, image_boxes(boxes, match, GRID), GRID)[0]
+    # y and x from the word and the square of the distance from it, y and x from the middle, height and width, the match
+    for row, column in ((0, 2), (0, 3), (1, 2)):
+        expected = [-0.25, 1.25, 0.25**2 + 1.25**2, -0.5, 0.5, 1.0, 0.5, -50.0]
+        assert traits[row, column, 7:].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_word_that_fits_everywhere_has_its_centre_in_the_middle() -> None:
-    traits = cell_traits(torch.zeros(1, 1, *GRID), GRID)
+    match = torch.zeros(1, 1, *GRID)
+    traits = cell_traits(match, image_boxes(None, match, GRID), GRID)
     torch.testing.assert_close(traits[..., :2], traits[..., 4:6])  # y and x from it and from the middle
     torch.testing.assert_close(traits[0, 0, 0, 3], torch.tensor(9 / 25))  # a corner has nine neighbours in the image
 
 
 def test_finer_cells_are_measured_from_the_same_centre() -> None:
-    traits = cell_traits(at(1, 0)[None, None], (8, 8))
+    match = at(1, 0)[None, None]
+    traits = cell_traits(match, image_boxes(None, match, GRID), (8, 8))
     # the centre of the coarse cell, at -1/4 and -3/4, is the corner that four fine cells share
     torch.testing.assert_close(traits[0, 2:4, 0:2, 0], torch.tensor([[-0.125, -0.125], [0.125, 0.125]]))
     torch.testing.assert_close(traits[0, 2:4, 0:2, 1], torch.tensor([[-0.125, 0.125], [-0.125, 0.125]]))

@@ -11,11 +11,19 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from neuraltuning.data.sample import Sample
+from neuraltuning.data.sample import Phrase, Sample
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import Packer
 from neuraltuning.tasks import get_task
-from neuraltuning.training.alignment import align, shown_attributes, shown_objects, shown_words, word_vectors
+from neuraltuning.training.alignment import (
+    align,
+    attribute_of,
+    shown_attributes,
+    shown_boxes,
+    shown_objects,
+    shown_words,
+    word_vectors,
+)
 from tests.tiny_models import lively, model_settings, sample
 
 
@@ -46,6 +54,37 @@ def test_attributes_are_what_phrases_and_captions_say_before_the_name() -> None:
     assert set(shown_attributes(bare, objects)) == {""}  # which of the two squares a caption calls red is not known
     alone = replace(bare, objects=bare.objects[:1], captions=("Here is A Red square.",))
     assert set(shown_attributes(alone, shown_objects(alone, (4, 4)))) == {"", "red"}
+
+
+@pytest.mark.parametrize(
+    ("phrase", "attribute"),
+    [
+        ("the green square", "green"),
+        ("the square that is green", "green"),
+        ("the Square in Green", "green"),
+        ("the light green square", ""),  # two words
+        ("the square", ""),
+    ],
+)
+def test_an_attribute_is_the_one_word_that_a_phrase_adds_to_the_class(phrase: str, attribute: str) -> None:
+    shown = sample(0)
+    square = replace(shown.objects[0], phrases=(Phrase(phrase, "attribute"),))
+    assert attribute_of(replace(shown, objects=(square, square)), square) == attribute
+    elsewhere = replace(square, phrases=(Phrase(phrase, "size"),))
+    assert attribute_of(replace(shown, objects=(elsewhere, elsewhere)), elsewhere) == ""
+
+
+def test_boxes_of_tokens_are_those_of_the_objects_in_patches() -> None:
+    shown = sample(0)
+    objects = shown_objects(shown, (4, 4))
+    boxes = shown_boxes(shown, objects, (4, 4))
+    x, y, width, height = shown.objects[0].box
+    rows, columns = shown.image.height / 4, shown.image.width / 4
+    own = boxes[objects == 0]
+    assert len(own)
+    expected = [(y + height / 2) / rows, (x + width / 2) / columns, height / rows, width / columns]
+    np.testing.assert_allclose(own, [expected] * len(own), rtol=1e-6)
+    assert not boxes[objects < 0].any()
 
 
 def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuraltuning.data.sample import ObjectAnnotation, QuestionAnswer, Sample
+from neuraltuning.data.sample import ObjectAnnotation, Phrase, QuestionAnswer, Sample
 from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE
@@ -59,33 +59,51 @@ def example_about(reply: str, *places: int) -> Example:
 @pytest.mark.parametrize(
     ("reply", "places", "words"),
     [
-        ("The cat <OBJ>.", (0,), [["cat", ""]]),
-        ("The cat below the umbrella <OBJ>.", (0,), [["cat", "umbrella"]]),
-        ("The umbrella above the cat <OBJ>.", (1,), [["umbrella", "cat"]]),
-        ("The object below the umbrella <OBJ>.", (2,), [["", "umbrella"]]),
-        ("It <OBJ>.", (0,), [["", ""]]),
+        ("The cat <OBJ>.", (0,), [["cat", "", ""]]),
+        ("The cat below the umbrella <OBJ>.", (0,), [["cat", "", "umbrella"]]),
+        ("The umbrella above the cat <OBJ>.", (1,), [["umbrella", "", "cat"]]),
+        ("The object below the umbrella <OBJ>.", (2,), [["", "", "umbrella"]]),
+        ("It <OBJ>.", (0,), [["", "", ""]]),
         (
             "The left cat <OBJ>, the right Cat <OBJ> and the umbrella <OBJ>.",
             (0, 2, 1),
-            [["cat", ""], ["cat", ""], ["umbrella", ""]],
+            [["cat", "", ""], ["cat", "", ""], ["umbrella", "", ""]],
         ),
-        ("The smaller of the two cats <OBJ>.", (2,), [["cat", ""]]),
-        ("The cat <OBJ>.", (7,), [["", ""]]),
-        ("The monkey <OBJ>.", (4,), [["monkey", ""]]),
-        ("The object left of the monkey <OBJ>.", (3,), [["", "monkey"]]),
-        ("The palm tree <OBJ>.", (6,), [["palm tree", ""]]),
-        ("The tree by the palm tree <OBJ>.", (5,), [["tree", "palm tree"]]),
+        ("The smaller of the two cats <OBJ>.", (2,), [["cat", "", ""]]),
+        ("The cat <OBJ>.", (7,), [["", "", ""]]),
+        ("The monkey <OBJ>.", (4,), [["monkey", "", ""]]),
+        ("The object left of the monkey <OBJ>.", (3,), [["", "", "monkey"]]),
+        ("The palm tree <OBJ>.", (6,), [["palm tree", "", ""]]),
+        ("The tree by the palm tree <OBJ>.", (5,), [["tree", "", "palm tree"]]),
         ("A cat.", (), []),
     ],
 )
-def test_the_words_of_a_token_are_the_classes_that_its_mention_names(
+def test_the_words_of_a_token_are_what_its_mention_names(
     reply: str, places: tuple[int, ...], words: list[list[str]]
 ) -> None:
-    """The own class first, then the others; an object that isn't the sample's has none."""
+    """The own class, the attribute, then other classes; an object that isn't the sample's has none."""
     example = example_about(reply, *places)
-    assert words_of(example, "<OBJ>", 2) == words
+    assert words_of(example, "<OBJ>", 3) == words
     assert words_of(example, "<OBJ>", 1) == [one[:1] for one in words]
     assert words_of(replace(example, sample=None), "<OBJ>", 2) == [["", ""]] * len(words)
+
+
+@pytest.mark.parametrize(
+    ("mention", "words"),
+    [
+        ("The red cat <OBJ>.", ["cat", "red", ""]),
+        ("The cat <OBJ>.", ["cat", "", ""]),
+        ("The cat in red below the umbrella <OBJ>.", ["cat", "red", "umbrella"]),
+        ("The red object <OBJ>.", ["", "red", ""]),
+        ("The reddish cat <OBJ>.", ["cat", "", ""]),
+    ],
+)
+def test_the_attribute_is_a_word_where_the_mention_says_it(mention: str, words: list[str]) -> None:
+    example = example_about(mention, 0)
+    assert example.sample is not None
+    cat, *others = example.sample.objects
+    cat = replace(cat, phrases=(Phrase("the cat that is red", "attribute"),))
+    assert words_of(replace(example, sample=replace(example.sample, objects=(cat, *others))), "<OBJ>", 3) == [words]
 
 
 def test_a_class_is_found_however_it_is_written() -> None:

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuraltuning.decoders.base import Decoder, StateShape
-from neuraltuning.decoders.pointing import COARSE, HEAD_SIZE, Pointing, channels_last, pointing_loss, word_match
+from neuraltuning.decoders.pointing import (
+    COARSE,
+    HEAD_SIZE,
+    Pointing,
+    channels_last,
+    image_boxes,
+    pointing_loss,
+    word_match,
+)
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 
@@ -208,9 +216,10 @@ class MaskDecoder(Decoder):
         pointers: list[Tensor] = []
         if self.pointing is not None:
             match = self._match(states, features, owners)
-            pointers = self.pointing.pointers(images, owners, states[:, -self.state.free :], match)
+            boxes = image_boxes(features.boxes, features.tokens, self.grid)
+            pointers = self.pointing.pointers(images, owners, states[:, -self.state.free :], match, boxes)
             followed = pointers if truth is None else self.pointing.taught(pointers, truth)
-            pointed = self.pointing(images, owners, match, followed)
+            pointed = self.pointing(images, owners, match, boxes, followed)
 
         def conditioned(stage: int) -> Tensor:
             x = self.conditionings[stage](images[stage], owners, states)
@@ -263,7 +272,8 @@ class MaskDecoder(Decoder):
                 seen, whose = features.select(chosen.to(states.device)), place.to(states.device)[own]
                 images = self._grids(seen, COARSE)
                 match = self._match(states[own], seen, whose)
-                pointers = self.pointing.pointers(images, whose, states[own, -self.state.free :], match)
+                boxes = image_boxes(seen.boxes, seen.tokens, self.grid)
+                pointers = self.pointing.pointers(images, whose, states[own, -self.state.free :], match, boxes)
                 optimizer.zero_grad(set_to_none=True)
                 pointing_loss(pointers, targets[own].float() / 255.0, self.grid).backward()
                 nn.utils.clip_grad_norm_(self.parameters(), 1.0)

@@ -2,7 +2,8 @@
 
 An addition to the papers' decoder, where a state only modulates image features and has to learn from very many masks
 what "left of" is. Here the words of the state (see `Bridge`) are compared with the image's, the rest of the state
-chooses among the places where they fit, and the decoder gets the outcome as further features.
+chooses among the places where they fit, and the decoder gets the outcome as further features. Where the image's patches
+tell the boxes of what they show (`BoxVotes`), places are those of whole objects, and "bigger" can be told.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ TAUGHT = 0.5
 """Share of the masks in training whose decoder is shown where the mask is instead of where its state points."""
 FAINTEST = 1e-5
 """Smallest share of a cell there."""
+SMALLEST_SIDE = 0.1
+"""Half image sides; boxes count as no smaller where places are told in their units."""
+FARTHEST = 3.0
+"""So many boxes away is as good as any farther place."""
 WITHIN = 3.0
 """Logits of a mask start positive where a cell's logarithm is at most so far below the highest."""
 
@@ -53,7 +58,9 @@ class Pointing(nn.Module):
         self.gain = nn.Parameter(torch.ones(()))
         self.within = nn.Parameter(torch.tensor(WITHIN))
 
-    def pointers(self, images: Sequence[Tensor], owners: Tensor, free: Tensor, match: Tensor) -> list[Tensor]:
+    def pointers(
+        self, images: Sequence[Tensor], owners: Tensor, free: Tensor, match: Tensor, boxes: Tensor
+    ) -> list[Tensor]:
         """Points on each coarse grid.
 
         Args:
@@ -61,22 +68,25 @@ class Pointing(nn.Module):
             owners: (N,) int64, each state's image.
             free: (N, state.free) the states without their words.
             match: (N, K, rows, columns), see `word_match`.
+            boxes: (B, 4, rows, columns), see `image_boxes`.
 
         Returns:
             (N, h, w, POINTERS) logarithms of the cells' shares, for each coarse grid.
         """
-        return [s(image, owners, free, match) for s, image in zip(self.selections, images, strict=False)]
+        return [s(image, owners, free, match, boxes) for s, image in zip(self.selections, images, strict=False)]
 
     def forward(
-        self, images: Sequence[Tensor], owners: Tensor, match: Tensor, pointers: Sequence[Tensor]
+        self, images: Sequence[Tensor], owners: Tensor, match: Tensor, boxes: Tensor, pointers: Sequence[Tensor]
     ) -> list[Tensor]:
         """Features (N, h, w, c) for each grid; the arguments are those of `pointers`, and what it gave."""
         finest = images[COARSE - 1]
         share = pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
         seed = torch.einsum("nhw,nhwc->nc", share, finest[owners])
+        own = boxes[owners]
+        box = torch.einsum("nhw,nchw->nc", share, F.interpolate(own, (share.shape[1], share.shape[2])))
         features = []
         for stage, (focus, image) in enumerate(zip(self.foci, images, strict=True)):
-            features.append(focus(image, owners, match, pointers[min(stage, COARSE - 1)], share, seed))
+            features.append(focus(image, owners, match, own, pointers[min(stage, COARSE - 1)], share, seed, box))
         return features
 
     def logits(self, pointers: Sequence[Tensor], side: tuple[int, int]) -> Tensor:
@@ -109,20 +119,20 @@ class Selection(nn.Module):
 
     def __init__(self, channels: int, state: StateShape) -> None:
         super().__init__()
-        self.n_traits = 4 * state.words + 3
+        self.n_traits = 8 * state.words + 7
         self.leanings = nn.Linear(state.free, POINTERS * self.n_traits)
         self.queries = nn.Linear(state.free, POINTERS * HEAD_SIZE)
         self.keys = nn.Linear(channels, HEAD_SIZE)
         self.match = nn.Linear(state.words, POINTERS)
-        with torch.no_grad():  # what a state means is at first what its first word is about
-            self.match.weight.zero_()[:, 0] = 1.0
+        with torch.no_grad():  # what a state means is at first what its first words are about, class and attribute
+            self.match.weight.zero_()[:, :2] = 1.0
 
-    def forward(self, image: Tensor, owners: Tensor, free: Tensor, match: Tensor) -> Tensor:
+    def forward(self, image: Tensor, owners: Tensor, free: Tensor, match: Tensor, boxes: Tensor) -> Tensor:
         """(N, h, w, POINTERS) logarithms of the cells' shares; see `Pointing.pointers`."""
         side = (image.shape[1], image.shape[2])
         coefficients = self.leanings(free).unflatten(-1, (POINTERS, self.n_traits))
         queries = self.queries(free).unflatten(-1, (POINTERS, HEAD_SIZE)) * HEAD_SIZE**-0.5
-        leanings = torch.einsum("nhwf,npf->nhwp", cell_traits(match, side), coefficients)
+        leanings = torch.einsum("nhwf,npf->nhwp", cell_traits(match, boxes[owners], side), coefficients)
         leanings = leanings + torch.einsum("nhwd,npd->nhwp", self.keys(image)[owners], queries)
         contest = self.match(channels_last(match, side)) + leanings
         return contest.flatten(1, 2).log_softmax(1).view_as(contest)
@@ -136,14 +146,24 @@ class Focus(nn.Module):
         self.keys = nn.Linear(channels, HEAD_SIZE)
         self.queries = nn.Linear(seed_size, HEAD_SIZE)
         self.mlp = nn.Sequential(
-            nn.Linear(n_words + 2 * POINTERS + 4, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, channels)
+            nn.Linear(n_words + 2 * POINTERS + 8, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, channels)
         )
 
     def forward(
-        self, image: Tensor, owners: Tensor, match: Tensor, pointers: Tensor, share: Tensor, seed: Tensor
+        self,
+        image: Tensor,
+        owners: Tensor,
+        match: Tensor,
+        boxes: Tensor,
+        pointers: Tensor,
+        share: Tensor,
+        seed: Tensor,
+        box: Tensor,
     ) -> Tensor:
-        """(N, h, w, c) from what `Pointing` gets, the pointers' mean share (N, h', w') and the features that it picks
-        (N, c')."""
+        """(N, h, w, c) from what `Pointing` gets, the pointers' mean share (N, h', w') and what it picks.
+
+        `boxes` is (N, 4, rows, columns); picked are features (N, c') and a box (N, 4).
+        """
         side = (image.shape[1], image.shape[2])
         relative = _relative(pointers)
         y, x = _axis(side[0], match), _axis(side[1], match)
@@ -151,23 +171,50 @@ class Focus(nn.Module):
         dx = x - (share.sum(1) @ _axis(share.shape[2], match))[:, None]
         dy, dx = dy[:, :, None].expand(-1, *side), dx[:, None, :].expand(-1, *side)
         similar = torch.einsum("nhwd,nd->nhw", self.keys(image)[owners], self.queries(seed)) * HEAD_SIZE**-0.5
-        traits = torch.stack([dy, dx, dy.square() + dx.square(), similar], dim=-1)
+        centre, sides = box[:, :2, None, None], box[:, 2:, None, None].clamp_min(SMALLEST_SIDE)
+        inside = (torch.stack([y[:, None].expand(side), x[None].expand(side)]) - centre) / sides
+        voted = (F.interpolate(boxes[:, :2], side) - centre) / sides
+        within = [inside[:, 0], inside[:, 1], inside.abs().amax(1), voted.norm(dim=1)]
+        traits = torch.stack(
+            [dy, dx, dy.square() + dx.square(), similar, *(w.clamp(-FARTHEST, FARTHEST) for w in within)], dim=-1
+        )
         maps = [channels_last(m, side) for m in (match, relative.exp(), relative.clamp_min(-LOWEST) / LOWEST)]
         return self.mlp(torch.cat([*maps, traits], dim=-1))
 
 
 def word_match(shown: Tensor, owners: Tensor, wanted: Tensor) -> Tensor:
-    """How well image tokens (B, P, D) fit each state's words (N, K, D): centred cosine similarities (N, K, P)."""
+    """How well image tokens (B, P, D) fit each state's words (N, K, D).
+
+    (N, K, P) centred cosine similarities, times the words' lengths, which are at most 1 (see `Bridge`).
+    """
     tokens = F.normalize(shown.float(), dim=-1)[owners]
-    cosine = torch.einsum("npd,nkd->nkp", tokens, F.normalize(wanted, dim=-1))
+    cosine = torch.einsum("npd,nkd->nkp", tokens, wanted)
     return (cosine - cosine.mean(-1, keepdim=True)) * MATCH_SCALE
 
 
-def cell_traits(match: Tensor, side: tuple[int, int]) -> Tensor:
-    """What tells cells apart by their places: (N, K, rows, columns) matches -> (N, *side, 4 K + 3).
+def image_boxes(boxes: Tensor | None, like: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, P, 4) boxes in patches (`ImageFeatures.boxes`) -> (B, 4, *grid): y and x from the image's centre, height and
+    width, in half image sides; without boxes each cell's own place, and no size.
+
+    `like` (B, ...) gives the number of images and the device.
+    """
+    if boxes is None:
+        y, x = _axis(grid[0], like), _axis(grid[1], like)
+        nothing = y.new_zeros(grid)
+        own = torch.stack([y[:, None].expand(grid), x[None].expand(grid), nothing, nothing])
+        return own.expand(len(like), 4, *grid)
+    scale = 2.0 / torch.tensor([*grid, *grid], device=boxes.device)
+    shift = torch.tensor([1.0, 1.0, 0.0, 0.0], device=boxes.device)
+    return (boxes * scale - shift).unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def cell_traits(match: Tensor, boxes: Tensor, side: tuple[int, int]) -> Tensor:
+    """What tells cells apart by their places: (N, K, rows, columns) matches and (N, 4, rows, columns) boxes ->
+    (N, *side, 8 K + 7).
 
     In half image sides: y and x from the centre of each word's match and the square of the distance from it; the
-    amount of the match around the cell; y and x from the image's centre; 1.
+    amount of the match around the cell; y and x from the image's centre; 1. All but the amount and 1 also for the
+    centre of the cell's box in place of its own, the box's sides, and the matches.
     """
     weights = (match.flatten(2) * CENTRE_SHARPNESS).softmax(-1).view_as(match)
     y, x = _axis(side[0], match), _axis(side[1], match)
@@ -178,7 +225,10 @@ def cell_traits(match: Tensor, side: tuple[int, int]) -> Tensor:
     around = F.avg_pool2d(amount, 5, stride=1, padding=2)
     n = len(match)
     own = [y[:, None].expand(n, 1, *side), x[None, :].expand(n, 1, *side), torch.ones_like(dy[:, :1])]
-    return torch.cat([dy, dx, dy.square() + dx.square(), around, *own], dim=1).permute(0, 2, 3, 1)
+    box = F.interpolate(boxes, side)
+    by, bx = dy + (box[:, :1] - own[0]), dx + (box[:, 1:2] - own[1])
+    voted = [by, bx, by.square() + bx.square(), box, F.interpolate(match, side, mode="bilinear")]
+    return torch.cat([dy, dx, dy.square() + dx.square(), around, *own, *voted], dim=1).permute(0, 2, 3, 1)
 
 
 def pointing_loss(pointers: Sequence[Tensor], truth: Tensor, grid: tuple[int, int]) -> Tensor:

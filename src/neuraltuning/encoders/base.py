@@ -21,27 +21,37 @@ class ImageFeatures:
         embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to.
         words: (B, P, D) what the tokens show, comparable by cosine with input vectors of words relative to the LLM's
             mean; the model adds them, encoders leave them out.
+        boxes: (B, P, 4) the box of the object that each token shows, as far as it can tell: row and column of the
+            centre, height and width, in patches; the model adds them where it can.
     """
 
     tokens: Tensor
     maps: tuple[Tensor, ...]
     embedding: Tensor
     words: Tensor | None = None
+    boxes: Tensor | None = None
 
     def select(self, index: Tensor) -> ImageFeatures:
         """The features of some of the images, index (n,) int64."""
-        words = None if self.words is None else self.words[index]
-        return ImageFeatures(self.tokens[index], tuple(m[index] for m in self.maps), self.embedding[index], words)
+        return ImageFeatures(
+            self.tokens[index],
+            tuple(m[index] for m in self.maps),
+            self.embedding[index],
+            None if self.words is None else self.words[index],
+            None if self.boxes is None else self.boxes[index],
+        )
 
     @staticmethod
     def join(parts: Sequence[ImageFeatures]) -> ImageFeatures:
         """The features of several batches of images as one."""
         words = [part.words for part in parts if part.words is not None]
+        boxes = [part.boxes for part in parts if part.boxes is not None]
         return ImageFeatures(
             torch.cat([part.tokens for part in parts]),
             tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True)),
             torch.cat([part.embedding for part in parts]),
             torch.cat(words) if words else None,
+            torch.cat(boxes) if boxes else None,
         )
 
 

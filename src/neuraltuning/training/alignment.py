@@ -32,6 +32,8 @@ BACKGROUND_SHARE = 0.5
 """Of the tokens that show the background this share is used: they are many and alike."""
 BACKGROUND_SHARE_OF_WORDS = 0.3
 """Of those this share is used for the projector."""
+FUNCTION_WORDS = frozenset(["the", "a", "an", "that", "which", "who", "is", "are", "in", "with", "of"])
+"""What a phrase says beside a class name and an attribute."""
 BATCH = 32
 TEXTS = 2
 """Examples of each drawing task an image."""
@@ -57,7 +59,7 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     rng = np.random.default_rng(seed)
     drawing = [task for task in tasks if task.tokens and not any(_about_input(model, t) for t in task.tokens)]
     names: dict[str, int] = {BACKGROUND: 0}
-    tokens, places, attributes, embeddings = [], [], [], []
+    tokens, classes, attributes, places, boxes, embeddings = [], [], [], [], [], []
     texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
     starts = range(0, n_images, BATCH)
@@ -66,24 +68,38 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         objects = [shown_objects(s, model.encoder.grid) for s in batch]
         shown = torch.from_numpy(np.concatenate([shown_words(*one, names) for one in zip(batch, objects, strict=True)]))
         said = np.concatenate([shown_attributes(*one) for one in zip(batch, objects, strict=True)])
+        outlines = torch.from_numpy(
+            np.concatenate([shown_boxes(*one, model.encoder.grid) for one in zip(batch, objects, strict=True)])
+        )
         pixels = model.encoder.preprocess([s.image for s in batch])
         features = model.encoder(pixels.to(model.device))
         embeddings.append(features.embedding)
         used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE)
         tokens.append(features.tokens.flatten(0, 1)[used].half())
-        places.append(shown[used])
+        classes.append(shown[used])
+        places.append(used.nonzero()[:, 0] % features.tokens.shape[1])
+        boxes.append(outlines[used])
         attributes.append(said[used.numpy()])
         for place, sample in enumerate(batch):
             asked = [e for task in drawing for _ in range(TEXTS) for e in task.examples(sample, rng)]
             texts += [(start + place, example) for example in asked]
     if texts:
         _fit_drawing(model, texts, torch.cat(embeddings))
-    token, shown = torch.cat(tokens), torch.cat(places).to(model.device)
+    token, shown = torch.cat(tokens), torch.cat(classes).to(model.device)
     if model.naming is not None:
         words, numbers = np.unique(np.append(np.concatenate(attributes), ""), return_inverse=True)
         attribute = torch.from_numpy(numbers[:-1]).to(shown.device)  # 0 is "", which comes first
         class_spellings = [_spelling(model, name) for name in names]
-        model.naming.fit(token, shown, class_spellings, attribute, [_spelling(model, str(w)) for w in words], seed)
+        model.naming.fit(
+            token,
+            shown,
+            class_spellings,
+            attribute,
+            [_spelling(model, str(w)) for w in words],
+            torch.cat(places).to(shown.device),
+            torch.cat(boxes).to(shown.device),
+            seed,
+        )
     used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE_OF_WORDS).to(shown.device)
     return _fit_projector(model, token[used], shown[used], list(names))
 
@@ -136,18 +152,36 @@ def shown_words(sample: Sample, objects: NDArray[np.int64], names: dict[str, int
 def shown_attributes(sample: Sample, objects: NDArray[np.int64]) -> NDArray[np.str_]:
     """For each image token the attribute of the object that it shows, (P,); "" for background and where none is known.
 
-    An attribute is one word between an article and the class name, "the red car" -> "red": of a phrase that singles the
-    object out by it, or of a caption where the object is the only one of its class.
+    An attribute is one word: what a phrase that singles the object out by it says beside the class name, "the car that
+    is red" -> "red"; or what stands between article and class name in a caption, if no other object has the class.
     """
-    return np.array([*(_attribute(sample, o) for o in sample.objects), ""], dtype=np.str_)[objects]
+    return np.array([*(attribute_of(sample, o) for o in sample.objects), ""], dtype=np.str_)[objects]
 
 
-def _attribute(sample: Sample, annotation: ObjectAnnotation) -> str:
-    texts = [phrase.text for phrase in annotation.phrases if phrase.kind == "attribute"]
-    if sum(o.category == annotation.category for o in sample.objects) == 1:
-        texts += sample.captions
-    pattern = re.compile(rf"\b(?:the|an?) (\w+) {re.escape(annotation.category)}\b", re.IGNORECASE)
-    return next((found[1].lower() for text in texts if (found := pattern.search(text))), "")
+def attribute_of(sample: Sample, annotation: ObjectAnnotation) -> str:
+    """The attribute of an object of the sample, see `shown_attributes`; "" where none is known."""
+    category = re.escape(annotation.category)
+    for phrase in annotation.phrases:
+        if phrase.kind == "attribute":
+            left = re.sub(rf"\b{category}\b", " ", phrase.text, flags=re.IGNORECASE).lower().split()
+            words = [word for word in left if word not in FUNCTION_WORDS]
+            if len(words) == 1:
+                return words[0]
+    if sum(o.category == annotation.category for o in sample.objects) > 1:
+        return ""  # a caption doesn't tell which of them it means
+    pattern = re.compile(rf"\b(?:the|an?) (\w+) {category}\b", re.IGNORECASE)
+    return next((found[1].lower() for text in sample.captions if (found := pattern.search(text))), "")
+
+
+def shown_boxes(sample: Sample, objects: NDArray[np.int64], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """For each image token the box of the object that it shows, (P, 4): row and column of the centre, height and width,
+    in patches; zeros for background."""
+    height, width = sample.image.height / grid[0], sample.image.width / grid[1]
+    boxes = [
+        ((y + h / 2) / height, (x + w / 2) / width, h / height, w / width)
+        for x, y, w, h in (o.box for o in sample.objects)
+    ]
+    return np.array([*boxes, (0.0, 0.0, 0.0, 0.0)], dtype=np.float32)[objects]
 
 
 def shown_objects(sample: Sample, grid: tuple[int, int]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import Example
-from neuraltuning.training.alignment import word_vectors
+from neuraltuning.training.alignment import attribute_of, word_vectors
 from neuraltuning.training.mixture import Mixture
 
 PREPARED_AT_ONCE = 16
@@ -170,16 +170,22 @@ def lowest_layers(decoder: nn.Module, deepest: int) -> Iterator[None]:
 
 
 def words_of(example: Example, token: str, n_words: int) -> list[list[str]]:
-    """For each `token` of the reply the class names that its words should be: that of the object that it stands for,
-    then of others, as far as the mention names them ("the cat below the umbrella", "the object below the umbrella");
-    "" where not."""
+    """For each `token` of the reply what its words should be, as far as the mention says it, "" where not.
+
+    First the class name of the object that it stands for, then its attribute, then the names of other classes: "the red
+    cat below the umbrella", "the object below the umbrella".
+    """
     objects = () if example.sample is None else example.sample.objects
     classes = sorted({o.category for o in objects})
     found = []
     for mention, target in zip(example.reply.split(token), example.targets.get(token, ()), strict=False):
-        own = next((o.category for o in objects if o.mask is target), None)
-        named = _named(mention, classes)
-        words = [] if own is None else [own if own in named else "", *(name for name in named if name != own)]
+        own = next((o for o in objects if o.mask is target), None)
+        words: list[str] = []
+        if own is not None and example.sample is not None:
+            named = _named(mention, classes)
+            attribute = attribute_of(example.sample, own)
+            said = attribute if attribute and _named(mention, [attribute]) else ""
+            words = [own.category if own.category in named else "", said, *(n for n in named if n != own.category)]
         found.append([*words, *[""] * n_words][:n_words])
     return found
 

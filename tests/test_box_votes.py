@@ -1,0 +1,69 @@
+"""Votes for boxes: what an unfitted one says, what it learns, and how far two votes are apart."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neuraltuning.box_votes import SMALLEST, BoxVotes, disagreement, patch_centres
+
+GRID = (3, 5)
+
+
+def seen(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens that tell where their object's middle is and how large it is, their patches, and the boxes."""
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randint(15, (count,), generator=generator)
+    relative = torch.rand(count, 4, generator=generator) * 3.0 + torch.tensor([-1.5, -1.5, 0.5, 0.5])
+    rest = torch.tensor([3.0, -3.0]).repeat(count, 3) + 0.1 * torch.randn(count, 6, generator=generator)
+    tokens = torch.cat([relative, rest], dim=1)
+    return tokens, places, relative + torch.cat([patch_centres(GRID)[places], torch.zeros(count, 2)], dim=1)
+
+
+def test_at_first_each_patch_votes_for_itself() -> None:
+    boxes = BoxVotes(10, GRID)(torch.randn(2, 15, 10))
+    assert boxes.shape == (2, 15, 4)
+    assert boxes[0, 0].tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert boxes[1, 9].tolist() == [1.5, 4.5, 1.0, 1.0]
+    assert boxes[1, 14].tolist() == [2.5, 4.5, 1.0, 1.0]
+
+
+def test_fitted_votes_are_for_the_boxes_of_what_patches_show() -> None:
+    votes = BoxVotes(10, GRID)
+    votes.fit(*seen(2000, seed=1), seed=0)
+    tokens, places, boxes = seen(300, seed=2)
+    # a picture whose patch at each token's place shows it
+    pictures = torch.zeros(300, 15, 10)
+    pictures[torch.arange(300), places] = tokens
+    voted = votes(pictures)[torch.arange(300), places]
+    error = (voted - boxes).abs().mean(0)
+    for of_all, spread in zip(error.tolist(), boxes.std(0).tolist(), strict=True):
+        assert of_all < 0.35 * spread
+    assert not votes.first.requires_grad
+    assert not list(votes.parameters())
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    fitted = [BoxVotes(10, GRID) for _ in range(2)]
+    for votes in fitted:
+        votes.fit(*seen(200, seed=1), seed=5)
+    assert torch.equal(fitted[0].first, fitted[1].first)
+    assert torch.equal(fitted[0].second, fitted[1].second)
+
+
+def test_sides_are_never_too_small_to_measure_by() -> None:
+    votes = BoxVotes(10, GRID)
+    votes.second_bias[2:] = -4.0
+    assert (votes(torch.randn(1, 15, 10))[..., 2:] == SMALLEST).all()
+
+
+def test_boxes_disagree_by_the_distance_of_their_centres_in_their_mean_sides() -> None:
+    boxes = torch.tensor([[1.0, 1.0, 2.0, 2.0], [4.0, 1.0, 4.0, 2.0], [1.0, 2.0, 2.0, 6.0]])
+    apart = disagreement(boxes)
+    torch.testing.assert_close(apart, apart.T)
+    assert apart.diagonal().tolist() == [0.0, 0.0, 0.0]
+    torch.testing.assert_close(apart[0, 1], torch.tensor(3.0 / 3.0))
+    torch.testing.assert_close(apart[0, 2], torch.tensor(1.0 / 4.0))
+    torch.testing.assert_close(apart[1, 2], torch.tensor(math.hypot(3.0 / 3.0, 1.0 / 4.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from neuraltuning.training.alignment import align
 from tests.tiny_models import lively, model_settings, sample
 
 GRID = (3, 4)
-COMMA, STOP = 90, 91
+COMMA, STOP, END = 90, 91, 92
+OPENING = [95, 96]
+WRITING: dict[str, Any] = {"opening": OPENING, "separator": [COMMA], "closing": [END], "padding": STOP}
 SPELLINGS = [[1], [10], [20, 21], [30]]
 """Of the background, a dog, a palm tree and a cat."""
 ATTRIBUTES = [[2], [40], [50]]
@@ -47,14 +50,13 @@ def patches(shown: list[str], objects: list[str] | None = None) -> Tensor:
     for sign in set(signs) - {"."}:
         own = torch.tensor([s == sign for s in signs])
         low, high = centres[own].amin(0) - 0.5, centres[own].amax(0) + 0.5
-        relative[own] = torch.cat(
-            [((low + high) / 2).expand(len(centres), 2) - centres, (high - low).expand(12, 2)], 1
-        )[own]
+        relative[own, :2] = (low + high) / 2 - centres[own]
+        relative[own, 2:] = high - low
     return tokens(letters, relative, seed=0)[None]
 
 
-def fitted(slots: int = 12, vocabulary: int = 6, counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC") -> Naming:
-    naming = Naming(12, GRID, vocabulary, slots, places=PLACES, separator=[COMMA], padding=STOP)
+def fitted(slots: int = 14, vocabulary: int = 6, counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC") -> Naming:
+    naming = Naming(12, GRID, vocabulary, slots, places=PLACES, **WRITING)
     classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
     attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
     generator = torch.Generator().manual_seed(3)
@@ -70,18 +72,22 @@ def fitted(slots: int = 12, vocabulary: int = 6, counts: str = 60 * "." + 80 * "
 def said(naming: Naming, shown: list[str], objects: list[str] | None = None) -> list[list[int]]:
     """The descriptions of one picture."""
     ids = naming(patches(shown, objects)).ids[0].tolist()
+    written = [piece for piece in ids if piece != STOP]
+    assert ids == [STOP] * (len(ids) - len(written)) + written
+    if not written:
+        return []
+    assert written[:2] == OPENING and written[-1] == END
     found: list[list[int]] = [[]]
-    for piece in ids[: ids.index(STOP) if STOP in ids else None]:
+    for piece in written[2:-1]:
         if piece == COMMA:
             found.append([])
         else:
             found[-1].append(piece)
-    assert not found[-1]
-    return found[:-1]
+    return found
 
 
 def test_who_knows_no_name_names_nothing() -> None:
-    naming = Naming(12, GRID, 6, 5, places=PLACES, separator=[COMMA], padding=STOP)
+    naming = Naming(12, GRID, 6, 5, places=PLACES, **WRITING)
     description = naming(patches(["dd..", "....", "..cc"]))
     assert description.ids.tolist() == [[STOP] * 5]
     assert not description.shares.any()
@@ -89,13 +95,13 @@ def test_who_knows_no_name_names_nothing() -> None:
 
 
 def test_groups_are_described_from_left_to_right_in_the_language_models_tokens() -> None:
-    description = fitted(slots=14)(patches(["..pp", "dd..", "...C"]))
+    description = fitted(slots=16)(patches(["..pp", "dd..", "...C"]))
     ids, shares = description.ids, description.shares
     dog, palm, cat = [50, 10, *PLACES[1][0]], [20, 21, *PLACES[0][2]], [40, 30, *PLACES[2][2]]
-    assert ids.tolist() == [[*dog, COMMA, *palm, COMMA, *cat, COMMA, STOP, STOP]]
+    assert ids.tolist() == [[STOP, STOP, *OPENING, *dog, COMMA, *palm, COMMA, *cat, END]]
     where = {"dog": [4, 5], "palm": [2, 3], "cat": [11]}
-    expected = torch.zeros(14, 12)
-    for start, places in zip((0, 4, 8), where.values(), strict=True):
+    expected = torch.zeros(16, 12)
+    for start, places in zip((4, 8, 12), where.values(), strict=True):
         expected[start : start + 3, places] = 1.0 / len(places)
     torch.testing.assert_close(shares[0], expected)
 
@@ -138,8 +144,8 @@ def test_places_are_the_ninths_of_the_image(shown: list[str], row: int, column: 
 
 
 def test_a_description_that_does_not_fit_is_left_out_whole() -> None:
-    ids = fitted(slots=6)(patches(["d..p", "...p", "...."])).ids
-    assert ids.tolist() == [[50, 10, PLACES[0][0][0], COMMA, STOP, STOP]]
+    ids = fitted(slots=9)(patches(["d..p", "...p", "...."])).ids
+    assert ids.tolist() == [[STOP, STOP, STOP, *OPENING, 50, 10, PLACES[0][0][0], END]]
 
 
 def test_what_it_is_not_sure_of_stays_unnamed() -> None:

@@ -50,6 +50,8 @@ def main() -> None:
     """Entry point: a user's error becomes one sentence on standard error and an exit status."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("neuraltuning").setLevel(logging.INFO)
+    # peft imports it wherever it is installed, and it warns of a kernel that nothing here needs
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.warnoptions:  # what libraries say to each other's authors
         warnings.simplefilter("ignore", FutureWarning)

@@ -512,7 +512,7 @@ def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftM
 
 
 def _naming(settings: NameSettings, encoder: ImageEncoder, tokenizer: PreTrainedTokenizerBase) -> Naming:
-    """A naming that knows no name yet; commas separate what it says, and full stops fill what is left."""
+    """A naming that knows no name yet; full stops fill what is left."""
 
     def ids(text: str) -> list[int]:
         found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
@@ -524,7 +524,9 @@ def _naming(settings: NameSettings, encoder: ImageEncoder, tokenizer: PreTrained
         settings.vocabulary,
         settings.slots,
         places=[[ids(" " + words) for words in row] for row in PLACES],
+        opening=ids("The picture shows:"),
         separator=ids(","),
+        closing=ids("\n"),
         padding=ids(".")[-1],
     )
 

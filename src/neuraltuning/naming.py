@@ -2,8 +2,9 @@
 
 A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So patches that look
 alike and vote for the same box form a group, and each group is described, from left to right, by an attribute, its
-class and its place: ` pink kite top left, palm tree bottom,`. Classes, attributes and boxes are those of the images
-that the classifiers and votes were fitted on; what they aren't sure of stays unsaid. Knows nothing of networks.
+class and its place: `The picture shows: pink kite top left, palm tree bottom`. Classes, attributes and boxes are those
+of the images that the classifiers and votes were fitted on; what they aren't sure of stays unsaid. Knows nothing of
+networks.
 """
 
 from __future__ import annotations
@@ -170,7 +171,9 @@ class Naming(nn.Module):
         slots: int,
         *,
         places: Sequence[Sequence[Sequence[int]]],
+        opening: Sequence[int],
         separator: Sequence[int],
+        closing: Sequence[int],
         padding: int,
     ) -> None:
         """Makes a naming that knows no name yet.
@@ -181,12 +184,16 @@ class Naming(nn.Module):
             vocabulary: V, classes at most, the background among them.
             slots: S, positions an image.
             places: token ids of the words for three by three places of an image, `PLACES`.
-            separator: token ids that follow each description.
-            padding: token id of the positions that are left.
+            opening: token ids before the first description.
+            separator: token ids between descriptions.
+            closing: token ids behind the last one.
+            padding: token id of the positions that are left, which stand before the opening, where they don't part
+                the descriptions from the question.
         """
         super().__init__()
         self.grid, self.slots = grid, slots
-        self.places, self.separator, self.padding = places, list(separator), padding
+        self.places, self.padding = places, padding
+        self.opening, self.separator, self.closing = list(opening), list(separator), list(closing)
         self.classes = PatchClassifier(token_size, vocabulary)
         self.attributes = PatchClassifier(token_size, ATTRIBUTES)
         self.votes = BoxVotes(token_size, grid)
@@ -238,14 +245,21 @@ class Naming(nn.Module):
         ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
-            place = 0
+            written: list[int] = []
+            shown: list[Tensor | None] = []
             for spelling, patches in self._described(classes[image], attributes[image], boxes[image]):
-                written = [*spelling, *self.separator]
-                if place + len(written) > self.slots:
+                before = self.separator if written else self.opening
+                if len(written) + len(before) + len(spelling) + len(self.closing) > self.slots:
                     break
-                ids[image, place : place + len(written)] = torch.tensor(written, device=ids.device)
-                shares[image, place : place + len(spelling), patches] = 1.0 / len(patches)
-                place += len(written)
+                written += [*before, *spelling]
+                shown += [*(None for _ in before), *(patches for _ in spelling)]
+            if not written:
+                continue
+            start = self.slots - len(written) - len(self.closing)
+            ids[image, start:] = torch.tensor([*written, *self.closing], device=ids.device)
+            for place, patches_there in enumerate(shown, start):
+                if patches_there is not None:
+                    shares[image, place, patches_there] = 1.0 / len(patches_there)
         return Description(ids, shares, classes, attributes, boxes)
 
     def _described(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[list[int], Tensor]]:

@@ -110,7 +110,7 @@ class Reference:
             additions.update(zip(tuned, back.split([widths[letter] for letter in tuned], dim=-1), strict=True))
             return original(*args, **kwargs)
 
-        attention.forward = MethodType(forward, attention)  # type: ignore[method-assign]
+        attention.forward = MethodType(forward, attention)
         for name, projection in attention.named_children():
             if name[0] in tuned and name.endswith("_proj") and name != "qkv_proj":
                 self._patch_projection(projection, lambda letter=name[0]: additions[letter])
@@ -121,7 +121,7 @@ class Reference:
     @staticmethod
     def _patch_projection(projection: nn.Module, addition: Any) -> None:
         original = projection.forward
-        projection.forward = MethodType(lambda module, x: original(x) + addition(), projection)  # type: ignore
+        projection.forward = MethodType(lambda module, x: original(x) + addition(), projection)
 
     def _network(self, hidden: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
         s = self.settings
@@ -157,7 +157,7 @@ class Reference:
         return passed.view(batch, length, s.d_z)
 
 
-def _widths(attention: nn.Module) -> dict[str, int]:
+def _widths(attention: Any) -> dict[str, int]:
     """How many numbers a token's query, key and value have."""
     if hasattr(attention, "q_proj"):
         return {letter: getattr(attention, f"{letter}_proj").out_features for letter in "qkv"}

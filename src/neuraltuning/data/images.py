@@ -5,8 +5,10 @@ Knows nothing of encoders; those stretch the result to their own size.
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -34,24 +36,46 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         if os.path.getsize(path) == 0 and not os.path.isdir(path):
             raise InputError(f"The image {path} is empty (0 bytes); get a complete copy.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on large pictures, refused below, and on damaged tags, not ours to mend
-            with Image.open(path, formats=FORMATS) as image:
-                return validate_image(image, f"The image {path}")
-    except InputError:
-        raise
     except FileNotFoundError:
         raise InputError(f"There is no image {path}.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not an image.") from None
     except PermissionError:
         raise InputError(f"The image {path} may not be read; change its permissions.") from None
+    return _open(path, f"The image {path}")
+
+
+def decode_image(data: bytes, where: str) -> Image.Image:
+    """The picture in a file's bytes as 8-bit RGB, as `open_image` gives it.
+
+    Args:
+        data: PNG, JPEG, ...
+        where: what it is, as the beginning of a sentence: "The image of record 12".
+
+    Raises:
+        InputError: as `open_image` does.
+    """
+    if not data:
+        raise InputError(f"{where} is empty (0 bytes); get a complete copy.")
+    return _open(io.BytesIO(data), where)
+
+
+def _open(source: Any, where: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on large pictures, refused below, and on damaged tags, not ours to mend
+            with Image.open(source, formats=FORMATS) as image:
+                return validate_image(image, where)
+    except InputError:
+        raise
+    except IsADirectoryError:
+        raise InputError(f"{where} is a folder, not an image.") from None
+    except PermissionError:
+        raise InputError(f"{where} may not be read; change its permissions.") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not a picture in a known format ({', '.join(FORMATS)}); convert it.") from None
+        raise InputError(f"{where} is not a picture in a known format ({', '.join(FORMATS)}); convert it.") from None
     except Image.DecompressionBombError:
-        raise InputError(_too_large(f"The image {path}")) from None
+        raise InputError(_too_large(where)) from None
     except Exception as error:  # each of Pillow's readers has its own for damaged bytes
-        raise InputError(_damaged(f"The image {path}")) from error
+        raise InputError(_damaged(where)) from error
 
 
 def validate_image(image: Image.Image, where: str) -> Image.Image:

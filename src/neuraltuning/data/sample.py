@@ -25,7 +25,7 @@ class Phrase:
 
     Attributes:
         text: noun phrase with its article, lower case, no full stop: "the bigger of the two apples".
-        kind: one of `PHRASE_KINDS`.
+        kind: one of `PHRASE_KINDS`, or "" where the data set doesn't say.
     """
 
     text: str

@@ -13,7 +13,8 @@ def open_split(source: str, split: str, seed: int, size: int | None = None) -> S
     """The samples of one split.
 
     Args:
-        source: "scenes", made on the fly, or a folder with one subfolder a split, as `write_scenes` writes them.
+        source: "scenes", made on the fly, or a folder with one subfolder a split, as `neuraltuning data convert` and
+            `neuraltuning data scenes` write them.
         split: "train", "validation", "test", ...
         seed: of the scenes.
         size: only so many samples; all by default.
@@ -22,13 +23,14 @@ def open_split(source: str, split: str, seed: int, size: int | None = None) -> S
         InputError: there is no such data set or split.
     """
     from neuraltuning.data.scenes import SceneDataset, read_scenes
+    from neuraltuning.data.store import PATTERN, StoredSamples
 
     if source == "scenes":
         return SceneDataset(split, size, seed)
     folder = Path(source) / split
     if not folder.is_dir():
         raise InputError(f"There is no data set {source!r}: give scenes, or a folder that has a subfolder {split}.")
-    samples = read_scenes(folder)
+    samples: Sequence[Sample] = StoredSamples(folder) if any(folder.glob(PATTERN)) else read_scenes(folder)
     return samples if size is None else samples[:size]
 
 

@@ -1,0 +1,116 @@
+"""The Parquet store: what is written comes back by place, other programs can read it, damage is named."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from neuraltuning.data import store
+from neuraltuning.data.sample import Sample
+from neuraltuning.data.scenes import SceneDataset
+from neuraltuning.data.source import open_split
+from neuraltuning.data.store import StoredSamples, write_split
+from neuraltuning.errors import InputError
+from tests.data.scenes.test_dataset import fingerprint
+
+
+def encoded(sample: Sample) -> bytes:
+    file = io.BytesIO()
+    sample.image.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Sample]:
+    return list(SceneDataset("validation", 37, seed=1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, scenes: list[Sample], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(store, "SHARD_BYTES", 20 * len(encoded(scenes[0])))
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    assert write_split(((s, encoded(s)) for s in scenes), tmp_path / "data" / "train") == len(scenes)
+    return tmp_path / "data"
+
+
+def test_samples_come_back_by_place(folder: Path, scenes: list[Sample]) -> None:
+    assert len(list((folder / "train").iterdir())) > 1
+    samples = open_split(str(folder), "train", 0)
+    assert isinstance(samples, StoredSamples)
+    assert len(samples) == len(scenes)
+    for place in (36, 0, 17, 15, 16, -1, 20):
+        assert fingerprint(samples[place]) == fingerprint(scenes[place])
+    with pytest.raises(IndexError):
+        samples[37]
+
+
+def test_parts_of_a_split_and_copies_in_other_processes(folder: Path, scenes: list[Sample]) -> None:
+    samples = open_split(str(folder), "train", 0, 9)
+    assert [s.id for s in samples] == [s.id for s in scenes[:9]]
+    assert [s.id for s in samples[2:5]] == [s.id for s in scenes[2:5]]
+    assert [s.id for s in pickle.loads(pickle.dumps(samples))] == [s.id for s in scenes[:9]]
+
+
+def test_the_pictures_files_are_kept_as_they_are(folder: Path, scenes: list[Sample]) -> None:
+    rows = pyarrow.parquet.read_table(folder / "train").to_pylist()
+    assert len(rows) == len(scenes)
+    assert rows[0]["image"]["bytes"] == encoded(scenes[0])
+    assert rows[5]["objects"][0]["category"] == scenes[5].objects[0].category
+    assert (rows[0]["height"], rows[0]["width"]) == (224, 224)
+
+
+def test_an_empty_split_is_one(tmp_path: Path) -> None:
+    assert write_split([], tmp_path) == 0
+    assert len(StoredSamples(tmp_path)) == 0
+
+
+def test_only_what_is_asked_for_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = pyarrow.parquet.ParquetFile.read_row_group
+
+    def counted(file: pyarrow.parquet.ParquetFile, number: int) -> pyarrow.Table:
+        read.append(number)
+        return original(file, number)
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read_row_group", counted)
+    samples = open_split(str(folder), "train", 0)
+    assert not read
+    assert samples[3] and samples[4]
+    assert len(read) == 1
+
+
+def test_damage_is_named(folder: Path) -> None:
+    first, *others = sorted((folder / "train").iterdir())
+    data = first.read_bytes()
+    first.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"part-00000\.parquet is no complete Parquet file"):
+        open_split(str(folder), "train", 0)
+    table = pyarrow.parquet.read_table(others[0])
+    pyarrow.parquet.write_table(table.drop_columns(["captions"]), first)
+    with pytest.raises(InputError, match="has no column 'captions'"):
+        open_split(str(folder), "train", 0)
+    for path in (first, *others):
+        path.unlink()
+    with pytest.raises(InputError, match=r"holds no part-\*\.parquet"):
+        StoredSamples(folder / "train")
+
+
+def test_a_bad_record_is_named(folder: Path) -> None:
+    path = min((folder / "train").iterdir())
+    rows = pyarrow.parquet.read_table(path)
+    schema, rows = rows.schema, rows.to_pylist()
+    rows[0]["image"]["bytes"] = b"no picture"
+    rows[1]["objects"][0]["mask"]["counts"] = "oooo0"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
+    samples = open_split(str(folder), "train", 0)
+    with pytest.raises(InputError, match=rf"sample {rows[0]['id']}: its image is not a picture"):
+        samples[0]
+    with pytest.raises(InputError, match=rf"sample {rows[1]['id']}: the mask's"):
+        samples[1]
+    assert np.any(samples[2].objects[0].mask)

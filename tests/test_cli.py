@@ -16,6 +16,7 @@ from pydantic import Field
 from neuraltuning import Query, Reply, RunError
 from neuraltuning.cli import main
 from neuraltuning.configuration import Settings
+from tests.data.sources.published import refer
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -194,6 +195,21 @@ def test_evaluate_and_report_print_what_they_wrote(run: Run, monkeypatch: pytest
     assert run("evaluate", tmp_path, "--split", "a", "--split", "b", "--limit", 3, "--output", other)[0] == 0
     assert calls == [(tmp_path, None, None, tmp_path), (tmp_path, ["a", "b"], 3, other)]
     assert run("report", tmp_path)[:2] == (0, f"{tmp_path / 'report.html'}\n")
+
+
+def test_data_convert_prints_counts_and_what_is_left_out(run: Run, tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    (tmp_path / "images" / "COCO_train2014_000000000012.jpg").write_bytes(b"no picture")
+    arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
+    status, out, err = run("data", "convert", tmp_path / "refcoco", *arguments)
+    assert (status, out) == (2, "")
+    assert "More than 1.0% of the split train can't be used (1 of 2 so far). The first is image 12: The image" in err
+    assert not (tmp_path / "out").exists()
+    status, out, err = run("data", "convert", tmp_path / "refcoco", *arguments, "--max-left-out", 0.5)
+    assert status == 0
+    assert "train: 2 images, 4 refs (published: 42,404), 6 sentences (published: 120,624), 1 left out, sha256" in out
+    assert "train, image 12 is left out: The image" in err
+    assert out.splitlines()[-1] == str(tmp_path / "out" / "dataset.json")
 
 
 def test_data_scenes_writes_a_split(run: Run, tmp_path: Path) -> None:

@@ -182,6 +182,29 @@ def data_scenes(
         typer.echo(write_scenes(directory, split, size, seed))
 
 
+@data_app.command("convert")
+def data_convert(
+    folder: Annotated[Path, typer.Argument(help="Folder with the published files.")],
+    kind: Annotated[str, typer.Option("--from", help="refcoco, refcoco+, refcocog, refclef or mmud.")],
+    images: Annotated[Path, typer.Option(help="Folder with the pictures.")],
+    target: Annotated[Path, typer.Option("--to", help="Folder for the converted data set.")],
+    split_by: Annotated[str | None, typer.Option(help="Division into splits: unc, umd, google, berkeley.")] = None,
+    max_left_out: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of a split's records that may be left out.")
+    ] = 0.01,
+) -> None:
+    """Convert a published data set to one that `tune` and `evaluate` read."""
+    with _interruptible("Nothing was written: run the same command again to start over."):
+        from neuraltuning.data.convert import MANIFEST, convert, summary
+
+        manifest = convert(kind, folder, images, target, split_by=split_by, max_left_out=max_left_out)
+        typer.echo("\n".join(summary(manifest)))
+        for name, split in manifest["splits"].items():
+            for bad in split["left_out"]:
+                typer.echo(f"{name}, {bad['record']} is left out: {bad['reason']}", err=True)
+        typer.echo(target / MANIFEST)
+
+
 def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:
     from neuraltuning.prediction import answer_request
 

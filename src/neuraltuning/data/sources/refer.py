@@ -1,0 +1,145 @@
+"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF as REFER's files have them (Yu et al. 2016; Mao et al. 2016).
+
+A folder holds `refs(<split_by>).p`, a pickle of Python 2, and `instances.json` in COCO's format. A ref is an object
+with the sentences that refer to it; its own `file_name` names an annotated crop and is not used.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from neuraltuning.data.sample import ObjectAnnotation, Phrase, Sample
+from neuraltuning.data.sources.base import BadRecord, Entry, Split, object_mask, parse, read_json, read_picture
+from neuraltuning.data.unpickle import load_plain_pickle
+from neuraltuning.errors import InputError
+
+SPLIT_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "refclef": "unc"}
+"""Data set -> the division into splits that is used where none is named."""
+
+SPLITS = {"val": "validation", "testA": "test_a", "testB": "test_b", "testC": "test_c"}
+"""REFER's name of a split -> ours, where they differ."""
+
+PUBLISHED: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
+    ("refcoco", "unc"): {
+        "train": (42_404, 120_624),
+        "validation": (3_811, 10_834),
+        "test_a": (1_975, 5_657),
+        "test_b": (1_810, 5_095),
+    },
+    ("refcoco+", "unc"): {
+        "train": (42_278, 120_191),
+        "validation": (3_805, 10_758),
+        "test_a": (1_975, 5_726),
+        "test_b": (1_798, 4_889),
+    },
+    ("refcocog", "umd"): {"train": (42_226, 80_512), "validation": (2_573, 4_896), "test": (5_023, 9_602)},
+}
+"""(Data set, split_by) -> split -> refs and sentences, as the literature counts them."""
+
+LICENSE = "LicenseRef-Flickr"
+"""The images are their photographers', under the licences of COCO's or ImageCLEF's lists."""
+
+
+class Sentence(BaseModel):
+    sent: str
+
+
+class Ref(BaseModel):
+    ref_id: int
+    ann_id: int
+    image_id: int
+    split: str
+    sentences: list[Sentence]
+
+
+class Image(BaseModel):
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class Annotation(BaseModel):
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: Any
+
+
+class Category(BaseModel):
+    id: int
+    name: str
+    supercategory: str = ""
+
+
+def read_refer(name: str, folder: Path, images: Path, split_by: str | None = None) -> dict[str, Split]:
+    """The splits of a data set of REFER's.
+
+    Args:
+        name: "refcoco", "refcoco+", "refcocog" or "refclef".
+        folder: with its two files.
+        images: with the pictures, as instances.json names them.
+        split_by: which division into splits ("unc", "umd", "google", "berkeley"); the usual one by default.
+
+    Raises:
+        InputError: a file is missing or damaged, or the two don't belong together.
+    """
+    split_by = split_by or SPLIT_BY[name]
+    path = folder / f"refs({split_by}).p"
+    if not path.is_file():
+        there = sorted(p.name for p in folder.glob("refs(*).p"))
+        hint = f"there are {', '.join(there)}: choose by --split-by" if there else "unpack REFER's archive there"
+        raise InputError(f"There is no {path}; {hint}.")
+    refs = parse(Ref, load_plain_pickle(path), path, "ref")
+    instances_path = folder / "instances.json"
+    instances = read_json(instances_path)
+    if not isinstance(instances, dict):
+        raise InputError(f"{instances_path} is not in COCO's format: it holds no object with images and annotations.")
+    found = {i.id: i for i in parse(Image, instances.get("images"), instances_path, "image")}
+    annotations = {a.id: a for a in parse(Annotation, instances.get("annotations"), instances_path, "annotation")}
+    categories = {c.id: c for c in parse(Category, instances.get("categories"), instances_path, "category")}
+
+    by_split: dict[str, dict[int, list[Ref]]] = defaultdict(lambda: defaultdict(list))
+    for ref in refs:
+        annotation = annotations.get(ref.ann_id)
+        if annotation is None or annotation.image_id != ref.image_id or ref.image_id not in found:
+            raise InputError(
+                f"{path} and {instances_path} don't belong together: ref {ref.ref_id} is about annotation {ref.ann_id} "
+                f"of image {ref.image_id}, which the second doesn't have."
+            )
+        if annotation.category_id not in categories:
+            raise InputError(f"{instances_path}: annotation {ref.ann_id} has no category {annotation.category_id}.")
+        by_split[SPLITS.get(ref.split, ref.split)][ref.image_id].append(ref)
+
+    def read(split: str, image: Image, its_refs: list[Ref]) -> tuple[Sample, bytes]:
+        picture, data = read_picture(images, image.file_name, (image.height, image.width))
+        objects = tuple(_object(ref, annotations[ref.ann_id], categories, image) for ref in its_refs)
+        identity = f"{name}-{split_by}-{split}-{image.id}"
+        return Sample(identity, picture, objects, source=name, license=LICENSE), data
+
+    published = PUBLISHED.get((name, split_by), {})
+    splits = {}
+    for split, groups in sorted(by_split.items()):
+        entries = [
+            Entry(f"image {number}", lambda s=split, n=number, g=group: read(s, found[n], g))  # type: ignore[misc]
+            for number, group in sorted(groups.items())
+        ]
+        members = [ref for group in groups.values() for ref in group]
+        counts = {"images": len(entries), "refs": len(members), "sentences": sum(len(r.sentences) for r in members)}
+        known = dict(zip(("refs", "sentences"), published.get(split, ()), strict=False))
+        splits[split] = Split(entries, counts, known)
+    return splits
+
+
+def _object(ref: Ref, annotation: Annotation, categories: dict[int, Category], image: Image) -> ObjectAnnotation:
+    category = categories[annotation.category_id]
+    try:
+        mask, box = object_mask(annotation.segmentation, (image.height, image.width))
+    except BadRecord as error:
+        raise BadRecord(f"annotation {annotation.id}: {error}") from error
+    phrases = tuple(Phrase(sentence.sent, "") for sentence in ref.sentences)
+    return ObjectAnnotation(category.name, category.supercategory, mask, box, phrases)

@@ -185,7 +185,12 @@ def data_scenes(
 @data_app.command("convert")
 def data_convert(
     folder: Annotated[Path, typer.Argument(help="Folder with the published files.")],
-    kind: Annotated[str, typer.Option("--from", help="refcoco, refcoco+, refcocog, refclef or mmud.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--from", help="refcoco, refcoco+, refcocog, refclef, mmud, coco-captions, vqav2, or jsonl for your own."
+        ),
+    ],
     images: Annotated[Path, typer.Option(help="Folder with the pictures.")],
     target: Annotated[Path, typer.Option("--to", help="Folder for the converted data set.")],
     split_by: Annotated[str | None, typer.Option(help="Division into splits: unc, umd, google, berkeley.")] = None,

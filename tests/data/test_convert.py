@@ -73,6 +73,14 @@ def test_bad_records_are_left_out_by_name_up_to_a_share(place: Path) -> None:
     assert [s.id for s in open_split(str(place / "out"), "train", 0)] == ["refcoco-unc-train-12"]
 
 
+def test_an_id_that_stands_twice_is_left_out(place: Path) -> None:
+    picture(place / "images" / "a.png", 0)
+    (place / "lines").mkdir()
+    (place / "lines" / "train.jsonl").write_text('{"image": "a.png", "id": "one"}\n' * 2)
+    with pytest.raises(InputError, match="line 2: its id 'one' stands twice"):
+        convert("jsonl", place / "lines", place / "images", place / "out")
+
+
 def test_what_stands_there_is_kept_until_the_new_one_is_complete(place: Path) -> None:
     convert("mmud", place / "mmud", place / "images", place / "out")
     mmud(place / "mmud", place / "images", [(*mmud_record(0)[:2], "no separator", *mmud_record(0)[3:])])
@@ -88,11 +96,12 @@ def test_what_stands_there_is_kept_until_the_new_one_is_complete(place: Path) ->
 
 def test_what_can_not_be_converted(place: Path) -> None:
     with pytest.raises(
-        InputError, match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, mmud"
+        InputError,
+        match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, mmud, coco-captions",
     ):
         convert("refcoc0", place / "refcoco", place / "train2014", place / "out")
     with pytest.raises(InputError, match=r"There is no folder .*nowhere"):
         convert("refcoco", place / "nowhere", place / "train2014", place / "out")
     with pytest.raises(InputError, match="--split-by is for refcoco"):
         convert("mmud", place / "mmud", place / "images", place / "out", split_by="unc")
-    assert set(FORMATS) == {"refcoco", "refcoco+", "refcocog", "refclef", "mmud"}
+    assert set(FORMATS) == {"refcoco", "refcoco+", "refcocog", "refclef", "mmud", "coco-captions", "vqav2", "jsonl"}

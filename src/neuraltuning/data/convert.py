@@ -20,8 +20,11 @@ from rich.progress import track
 
 from neuraltuning.data.records import to_record
 from neuraltuning.data.sources.base import BadRecord, Split
+from neuraltuning.data.sources.karpathy import read_karpathy
+from neuraltuning.data.sources.lines import read_lines
 from neuraltuning.data.sources.mmud import read_mmud
 from neuraltuning.data.sources.refer import SPLIT_BY, read_refer
+from neuraltuning.data.sources.vqav2 import read_vqav2
 from neuraltuning.data.store import SplitWriter
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
@@ -32,6 +35,9 @@ MANIFEST = "dataset.json"
 FORMATS: dict[str, Callable[..., dict[str, Split]]] = {
     **{name: partial(read_refer, name) for name in SPLIT_BY},
     "mmud": read_mmud,
+    "coco-captions": read_karpathy,
+    "vqav2": read_vqav2,
+    "jsonl": read_lines,
 }
 """Name of a format -> its reader, which takes the folder of its files and the folder of its pictures."""
 
@@ -78,10 +84,13 @@ def convert(
 def _write(name: str, split: Split, folder: Path, max_left_out: float) -> dict[str, Any]:
     digest = hashlib.sha256()
     left_out: list[dict[str, str]] = []
+    seen: set[str] = set()
     with SplitWriter(folder) as writer:
         for entry in track(split.entries, description=f"Converting {name}", console=Console(stderr=True)):
             try:
                 sample, image = entry.read()
+                if sample.id in seen:
+                    raise BadRecord(f"its id {sample.id!r} stands twice")
             except (BadRecord, InputError) as error:
                 left_out.append({"record": entry.name, "reason": str(error)})
                 if len(left_out) > max_left_out * len(split.entries):
@@ -91,6 +100,7 @@ def _write(name: str, split: Split, folder: Path, max_left_out: float) -> dict[s
                         f"{left_out[0]['reason'].removesuffix('.')}. Mend them, or allow more with --max-left-out."
                     ) from error
                 continue
+            seen.add(sample.id)
             writer.add(sample, image)
             digest.update(json.dumps(to_record(sample), sort_keys=True).encode())
             digest.update(hashlib.sha256(image).digest())

@@ -41,6 +41,7 @@ def _question_record(question: QuestionAnswer) -> dict[str, Any]:
         "answer": question.answer,
         "kind": question.kind,
         "objects": list(question.objects),
+        "annotated": list(question.annotated),
     }
 
 
@@ -127,4 +128,5 @@ def _question(record: dict[str, Any], object_count: int) -> QuestionAnswer:
     objects = tuple(int(index) for index in record["objects"])
     if any(not 0 <= index < object_count for index in objects):
         raise ValueError(f"a question names object {max(objects)} of {object_count}")
-    return QuestionAnswer(record["question"], record["answer"], record["kind"], objects)
+    annotated = tuple(record.get("annotated") or ())  # earlier copies of Scenes have none
+    return QuestionAnswer(record["question"], record["answer"], record["kind"], objects, annotated)

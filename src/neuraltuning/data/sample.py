@@ -60,12 +60,14 @@ class QuestionAnswer:
         answer: the answer's text; `<OBJ>` stands behind each mention of an object that is to be segmented.
         kind: what the question asks for: "knowledge", "group", "count", "color", "yes_no", "where", ...
         objects: for each `<OBJ>` in `answer`, in order, the index of the object in `Sample.objects`.
+        annotated: what each annotator answered, where several were asked (VQAv2's ten); `answer` is the usual one.
     """
 
     question: str
     answer: str
     kind: str
     objects: tuple[int, ...] = ()
+    annotated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.answer.count(OBJECT_TAG) != len(self.objects):

@@ -165,7 +165,7 @@ def _schema() -> pyarrow.Schema:
     entry = structure(
         category=text, supercategory=text, mask=mask, box=pa.list_(pa.float64()), phrases=pa.list_(phrase)
     )
-    answered = pa.list_(structure(question=text, answer=text, kind=text, objects=pa.list_(pa.int32())))
+    answered = pa.list_(structure(question=text, answer=text, kind=text, objects=pa.list_(pa.int32()), annotated=texts))
     return pa.schema(
         {
             "id": text,

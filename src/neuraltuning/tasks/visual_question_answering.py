@@ -27,7 +27,7 @@ class VisualQuestionAnswering(Task):
                 image=sample.image,
                 prompt=sample.questions[place].question,
                 reply=sample.questions[place].answer,
-                references=(sample.questions[place].answer,),
+                references=sample.questions[place].annotated or (sample.questions[place].answer,),
                 kind=sample.questions[place].kind,
                 sample=sample,
             )

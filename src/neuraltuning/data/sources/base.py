@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from neuraltuning.data.images import decode_image
@@ -91,32 +92,41 @@ def parse(kind: type[T], values: Any, path: Path, what: str) -> list[T]:
         raise InputError(f"{path}, {number}, {place}: {first['msg'].lower()}.") from error
 
 
-def read_picture(folder: Path, name: str, size: tuple[int, int]) -> tuple[Any, bytes]:
+def read_picture(folder: Path, name: str, size: tuple[int, int] | None = None) -> tuple[Image.Image, bytes]:
     """A picture and its file's bytes.
 
     Args:
         folder: with the pictures; nothing outside of it is read.
         name: of the file, relative to the folder; backslashes count as slashes.
-        size: height and width that the annotations are about.
+        size: height and width that the annotations are about, where they say so.
 
     Raises:
         BadRecord: there is no such file in the folder, or the picture has another size.
         InputError: the picture is damaged.
     """
-    path = (folder / name.replace("\\", "/")).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise BadRecord(f"its image {name!r} lies outside of {folder}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadRecord(f"its image {path} can't be read: {error.strerror or error}") from error
+    path, data = read_file(folder, name, "image")
     image = decode_image(data, f"The image {path}")
-    if (image.height, image.width) != size:
+    if size is not None and (image.height, image.width) != size:
         raise BadRecord(
             f"its image {path} has {image.height} rows and {image.width} columns, but its annotations are about "
             f"{size[0]} and {size[1]}"
         )
     return image, data
+
+
+def read_file(folder: Path, name: str, what: str) -> tuple[Path, bytes]:
+    """The path and the bytes of a file in a folder; `what` it is, for the sentence.
+
+    Raises:
+        BadRecord: there is no such file in the folder.
+    """
+    path = (folder / name.replace("\\", "/")).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BadRecord(f"its {what} {name!r} lies outside of {folder}")
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise BadRecord(f"its {what} {path} can't be read: {error.strerror or error}") from error
 
 
 def object_mask(

@@ -188,7 +188,8 @@ def data_convert(
     kind: Annotated[
         str,
         typer.Option(
-            "--from", help="refcoco, refcoco+, refcocog, refclef, mmud, coco-captions, vqav2, or jsonl for your own."
+            "--from",
+            help="refcoco, refcoco+, refcocog, refclef, mmud, reasonseg, coco-captions, vqav2, or jsonl for your own.",
         ),
     ],
     images: Annotated[Path, typer.Option(help="Folder with the pictures.")],

@@ -97,11 +97,21 @@ def test_what_stands_there_is_kept_until_the_new_one_is_complete(place: Path) ->
 def test_what_can_not_be_converted(place: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, mmud, coco-captions",
+        match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, mmud, reasonseg",
     ):
         convert("refcoc0", place / "refcoco", place / "train2014", place / "out")
     with pytest.raises(InputError, match=r"There is no folder .*nowhere"):
         convert("refcoco", place / "nowhere", place / "train2014", place / "out")
     with pytest.raises(InputError, match="--split-by is for refcoco"):
         convert("mmud", place / "mmud", place / "images", place / "out", split_by="unc")
-    assert set(FORMATS) == {"refcoco", "refcoco+", "refcocog", "refclef", "mmud", "coco-captions", "vqav2", "jsonl"}
+    assert set(FORMATS) == {
+        "refcoco",
+        "refcoco+",
+        "refcocog",
+        "refclef",
+        "mmud",
+        "reasonseg",
+        "coco-captions",
+        "vqav2",
+        "jsonl",
+    }

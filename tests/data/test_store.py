@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_the_pictures_files_are_kept_as_they_are(folder: Path, scenes: list[Samp
     assert rows[0]["image"]["bytes"] == encoded(scenes[0])
     assert rows[5]["objects"][0]["category"] == scenes[5].objects[0].category
     assert (rows[0]["height"], rows[0]["width"]) == (224, 224)
+
+
+def test_ignored_pixels_come_back(tmp_path: Path, scenes: list[Sample]) -> None:
+    ignored = np.zeros((224, 224), dtype=bool)
+    ignored[5:9, 7:99] = True
+    write_split([(replace(scenes[0], ignored=ignored), encoded(scenes[0])), (scenes[1], encoded(scenes[1]))], tmp_path)
+    first, second = StoredSamples(tmp_path)
+    assert np.array_equal(first.ignored, ignored)
+    assert second.ignored is None
 
 
 def test_an_empty_split_is_one(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageColor
 
 from neuraltuning.data.sample import Phrase, Sample
 from neuraltuning.model import MultitaskModel
+from neuraltuning.naming import UNKNOWN
 from neuraltuning.packing import Packer
 from neuraltuning.tasks import get_task
 from neuraltuning.training.alignment import (
@@ -43,6 +44,16 @@ def test_a_token_shows_the_object_that_covers_a_quarter_of_its_cell() -> None:
         assert (shown[covered < 0.25] == 0).all()
         assert (shown[covered > 0.5] == 1).all()
     assert names == {"background": 0, "square": 1}
+
+
+def test_an_object_without_a_class_name_teaches_no_word() -> None:
+    names = {"background": 0}
+    objects = shown_objects(sample(0), (4, 4))
+    nameless = replace(sample(0), objects=tuple(replace(o, category="") for o in sample(0).objects))
+    shown = shown_words(nameless, objects, names)
+    assert set(shown[objects >= 0]) == {UNKNOWN}
+    assert set(shown[objects < 0]) == {0}
+    assert names == {"background": 0}
 
 
 def test_attributes_are_what_phrases_and_captions_say_before_the_name() -> None:

@@ -113,6 +113,14 @@ def test_a_class_is_found_however_it_is_written() -> None:
     assert words_of(replace(example, sample=replace(example.sample, objects=(tv,))), "<OBJ>", 1) == [["TV"]]
 
 
+def test_an_object_without_a_class_name_has_no_words() -> None:
+    example = example_about("It <OBJ>.", 0)
+    assert example.sample is not None
+    nameless = replace(example.sample.objects[0], category="")
+    example = replace(example, sample=replace(example.sample, objects=(nameless,)))
+    assert words_of(example, "<OBJ>", 3) == [["", "", ""]]
+
+
 # --- warm-up ------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from neuraltuning.data.sources.base import BadRecord, Split
 from neuraltuning.data.sources.karpathy import read_karpathy
 from neuraltuning.data.sources.lines import read_lines
 from neuraltuning.data.sources.mmud import read_mmud
+from neuraltuning.data.sources.reasonseg import read_reasonseg
 from neuraltuning.data.sources.refer import SPLIT_BY, read_refer
 from neuraltuning.data.sources.vqav2 import read_vqav2
 from neuraltuning.data.store import SplitWriter
@@ -35,6 +36,7 @@ MANIFEST = "dataset.json"
 FORMATS: dict[str, Callable[..., dict[str, Split]]] = {
     **{name: partial(read_refer, name) for name in SPLIT_BY},
     "mmud": read_mmud,
+    "reasonseg": read_reasonseg,
     "coco-captions": read_karpathy,
     "vqav2": read_vqav2,
     "jsonl": read_lines,

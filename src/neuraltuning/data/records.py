@@ -32,6 +32,7 @@ def to_record(sample: Sample) -> dict[str, Any]:
         "questions": [_question_record(question) for question in sample.questions],
         "source": sample.source,
         "license": sample.license,
+        "ignored": None if sample.ignored is None else encode_mask(sample.ignored),
     }
 
 
@@ -71,13 +72,11 @@ def from_record(record: Mapping[str, Any], image: Image.Image) -> Sample:
         questions=tuple(_question(item, len(record["objects"])) for item in record["questions"]),
         source=record["source"],
         license=record["license"],
+        ignored=_mask(record["ignored"], (image.height, image.width)) if record.get("ignored") else None,
     )
 
 
 def _object(record: dict[str, Any], size: tuple[int, int]) -> ObjectAnnotation:
-    rle = record["mask"]
-    if tuple(rle["size"]) != size:
-        raise ValueError(f"the mask's size {rle['size']} is not the image's, {list(size)}")
     kinds = {phrase["kind"] for phrase in record["phrases"]} - {""}
     if not kinds.issubset(PHRASE_KINDS):
         raise ValueError(f"unknown kind of phrase {sorted(kinds.difference(PHRASE_KINDS))[0]!r}")
@@ -85,10 +84,16 @@ def _object(record: dict[str, Any], size: tuple[int, int]) -> ObjectAnnotation:
     return ObjectAnnotation(
         category=record["category"],
         supercategory=record["supercategory"],
-        mask=decode_mask(rle["counts"], size),
+        mask=_mask(record["mask"], size),
         box=(x, y, width, height),
         phrases=tuple(Phrase(phrase["text"], phrase["kind"]) for phrase in record["phrases"]),
     )
+
+
+def _mask(code: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    if tuple(code["size"]) != size:
+        raise ValueError(f"the mask's size {code['size']} is not the image's, {list(size)}")
+    return decode_mask(code["counts"], size)
 
 
 def decode_mask(counts: str, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -90,6 +90,7 @@ class Sample:
         questions: questions with short textual answers (visual question answering).
         source: where the image comes from: "scenes".
         license: SPDX identifier of the image's licence.
+        ignored: (height, width) bool, pixels that count nowhere in scores of masks (ReasonSeg's "ignore"); None: none.
     """
 
     id: str
@@ -100,3 +101,4 @@ class Sample:
     questions: tuple[QuestionAnswer, ...] = ()
     source: str = ""
     license: str = ""
+    ignored: NDArray[np.bool_] | None = None

@@ -178,5 +178,6 @@ def _schema() -> pyarrow.Schema:
             "questions": answered,
             "source": text,
             "license": text,
+            "ignored": mask,
         }
     )

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from neuraltuning.data.sample import ObjectAnnotation, Sample
 from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import MultitaskModel
+from neuraltuning.naming import UNKNOWN
 from neuraltuning.packing import Packer
 from neuraltuning.task_tokens import vocabulary_vectors
 from neuraltuning.tasks import Example, Task
@@ -74,7 +75,7 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         pixels = model.encoder.preprocess([s.image for s in batch])
         features = model.encoder(pixels.to(model.device))
         embeddings.append(features.embedding)
-        used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE)
+        used = (shown > 0) | ((shown == 0) & (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE))
         tokens.append(features.tokens.flatten(0, 1)[used].half())
         classes.append(shown[used])
         places.append(used.nonzero()[:, 0] % features.tokens.shape[1])
@@ -143,9 +144,9 @@ def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], em
 def shown_words(sample: Sample, objects: NDArray[np.int64], names: dict[str, int]) -> NDArray[np.int64]:
     """For each image token the number of the word for what it shows, (P,); new class names are added to `names`.
 
-    `objects` is what `shown_objects` gave.
+    `UNKNOWN` for an object without a class name. `objects` is what `shown_objects` gave.
     """
-    numbers = [names.setdefault(o.category, len(names)) for o in sample.objects]
+    numbers = [names.setdefault(o.category, len(names)) if o.category else UNKNOWN for o in sample.objects]
     return np.array([*numbers, 0])[objects]
 
 

@@ -184,7 +184,7 @@ def words_of(example: Example, token: str, n_words: int) -> list[list[str]]:
         if own is not None and example.sample is not None:
             named = _named(mention, classes)
             attribute = attribute_of(example.sample, own)
-            said = attribute if attribute and _named(mention, [attribute]) else ""
+            said = attribute if _named(mention, [attribute]) else ""
             words = [own.category if own.category in named else "", said, *(n for n in named if n != own.category)]
         found.append([*words, *[""] * n_words][:n_words])
     return found
@@ -193,7 +193,7 @@ def words_of(example: Example, token: str, n_words: int) -> list[list[str]]:
 def _named(text: str, names: Sequence[str]) -> list[str]:
     """Those of `names` that stand in `text` as words of their own, in the plural too; "palm tree" names no tree."""
     found = set()
-    for name in sorted(names, key=len, reverse=True):
+    for name in sorted(filter(None, names), key=len, reverse=True):
         text, count = re.subn(rf"\b{re.escape(name)}(e?s)?\b", " ", text, flags=re.IGNORECASE)
         if count:
             found.add(name)

@@ -120,12 +120,13 @@ class SegmentationMetric:
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
         """Takes in one reply; returns the mean `iou` over its masks, missing and surplus ones counted 0."""
         targets = example.targets.get(self.token, ())
+        ignored = None if example.sample is None else example.sample.ignored
         try:
-            values = self._all.add(reply.masks, targets)
+            values = self._all.add(reply.masks, targets, ignored)
         except InputError as error:
             raise InputError(f"{example.id}: {error}") from error
         if example.kind:
-            self._by_kind.setdefault(example.kind, SegmentationScores()).add(reply.masks, targets)
+            self._by_kind.setdefault(example.kind, SegmentationScores()).add(reply.masks, targets, ignored)
         return {"iou": values["iou"]}
 
     def merge(self, other: SegmentationMetric) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neuraltuning.data.convert import FORMATS, MANIFEST, convert, summary
 from neuraltuning.data.source import open_split
 from neuraltuning.errors import InputError
+from neuraltuning.tasks import get_task
 from neuraltuning.training.mixture import Mixture
 from tests.data.sources.published import mmud, mmud_record, picture, refer
 from tests.data.sources.test_refer import edit_instances
@@ -29,6 +31,8 @@ def test_a_converted_data_set_is_trained_on(place: Path) -> None:
     asked = [example for i in range(4) for example in Mixture(train, {"referring_segmentation": 2}, 0, 4)[i]]
     assert asked
     assert all("left dog" in e.prompt or "the dog of café" in e.prompt for e in asked)
+    every = get_task("referring_segmentation").examples(train[0], np.random.default_rng(0))
+    assert sorted(e.reply for e in every) == ["Left dog <OBJ>."] * 2 + ["The dog of café 0 <OBJ>."]
     assert all(mask.any() for e in asked for mask in e.targets["<OBJ>"])
 
     convert("mmud", place / "mmud", place / "images", place / "mmud-out")

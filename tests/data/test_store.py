@@ -71,6 +71,7 @@ def test_ignored_pixels_come_back(tmp_path: Path, scenes: list[Sample]) -> None:
     ignored[5:9, 7:99] = True
     write_split([(replace(scenes[0], ignored=ignored), encoded(scenes[0])), (scenes[1], encoded(scenes[1]))], tmp_path)
     first, second = StoredSamples(tmp_path)
+    assert first.ignored is not None
     assert np.array_equal(first.ignored, ignored)
     assert second.ignored is None
 

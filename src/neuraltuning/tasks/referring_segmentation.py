@@ -38,17 +38,20 @@ class ReferringSegmentation(Task):
     success: ClassVar[tuple[str, float]] = ("iou", 0.5)
 
     def examples(self, sample: Sample, rng: np.random.Generator, *, held_out_wordings: bool = False) -> list[Example]:
-        """One example an object that has a phrase, some of them asking for further objects too."""
-        requests = HELD_OUT_REQUESTS if held_out_wordings else REQUESTS
+        """One example an object that has a phrase, some of them asking for further objects too.
+
+        Where no phrase has a kind, as in RefCOCO, each is an example by itself: every sentence is scored there.
+        """
         named = [o for o in sample.objects if o.phrases]
+        if not any(p.kind for o in named for p in o.phrases):
+            sentences = [(o, p) for o in named for p in o.phrases]
+            asked = ([sentences[i]] for i in rng.permutation(len(sentences)))
+        else:
+            asked = (self._choose(named, int(place), rng) for place in rng.permutation(len(named)))
+        requests = HELD_OUT_REQUESTS if held_out_wordings else REQUESTS
         examples = []
-        for number, place in enumerate(rng.permutation(len(named))):
-            objects = [named[place]]
-            if len(named) > 1 and rng.random() < SEVERAL_SHARE:
-                others = [o for i, o in enumerate(named) if i != place]
-                more = int(rng.integers(1, min(2, len(others)) + 1))
-                objects += [others[i] for i in rng.permutation(len(others))[:more]]
-            phrases = [choose_phrase(o, rng) for o in objects]
+        for number, pairs in enumerate(asked):
+            phrases = [p for _, p in pairs]
             reply = join([f"{p.text} {OBJECT_TAG}" for p in phrases])
             examples.append(
                 Example(
@@ -57,12 +60,24 @@ class ReferringSegmentation(Task):
                     image=sample.image,
                     prompt=str(rng.choice(requests)).format(join([p.text for p in phrases])),
                     reply=reply[0].upper() + reply[1:] + ".",
-                    targets={OBJECT_TAG: [o.mask for o in objects]},
-                    kind="several" if len(objects) > 1 else phrases[0].kind,
+                    targets={OBJECT_TAG: [o.mask for o, _ in pairs]},
+                    kind="several" if len(pairs) > 1 else phrases[0].kind,
                     sample=sample,
                 )
             )
         return examples
+
+    @staticmethod
+    def _choose(
+        named: list[ObjectAnnotation], place: int, rng: np.random.Generator
+    ) -> list[tuple[ObjectAnnotation, Phrase]]:
+        """An object, sometimes with others of the image, and a phrase for each."""
+        objects = [named[place]]
+        if len(named) > 1 and rng.random() < SEVERAL_SHARE:
+            others = [o for i, o in enumerate(named) if i != place]
+            more = int(rng.integers(1, min(2, len(others)) + 1))
+            objects += [others[i] for i in rng.permutation(len(others))[:more]]
+        return [(o, choose_phrase(o, rng)) for o in objects]
 
     def metric(self, resources: ScoringResources) -> Metric:
         return SegmentationMetric(OBJECT_TAG)

@@ -212,6 +212,27 @@ def test_data_convert_prints_counts_and_what_is_left_out(run: Run, tmp_path: Pat
     assert out.splitlines()[-1] == str(tmp_path / "out" / "dataset.json")
 
 
+def test_data_check_says_what_would_fail(run: Run, tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
+    assert run("data", "convert", tmp_path / "refcoco", *arguments)[0] == 0
+    status, out, _ = run("data", "check", tmp_path / "out")
+    assert status == 0
+    assert "Nothing was found." in out
+    assert json.loads((tmp_path / "out" / "check.json").read_text()) == {
+        "samples": {"test_a": 1, "train": 2, "validation": 1},
+        "problems": [],
+    }
+    shard = tmp_path / "out" / "train" / "part-00000.parquet"
+    data = shard.read_bytes()
+    place = data.index(b"JFIF")
+    shard.write_bytes(data[:place] + b"xxxx" + bytes(40) + data[place + 44 :])
+    status, out, err = run("data", "check", tmp_path / "out")
+    assert status == 1
+    assert "unreadable" in out
+    assert "Training or scoring would fail on" in err
+
+
 def test_data_scenes_writes_a_split(run: Run, tmp_path: Path) -> None:
     status, out, _ = run("data", "scenes", tmp_path / "scenes", "--split", "test", "--size", 2)
     assert (status, out) == (0, f"{tmp_path / 'scenes'}\n")

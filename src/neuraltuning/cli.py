@@ -211,6 +211,41 @@ def data_convert(
         typer.echo(target / MANIFEST)
 
 
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Folder that `neuraltuning data convert` wrote.")],
+    output: Annotated[
+        Path | None, typer.Option(help="JSON file for the list of findings; FOLDER/check.json by default.")
+    ] = None,
+) -> None:
+    """Read every record of a data set and list what would spoil a training or a score."""
+    with _interruptible("Nothing was changed: run the same command again to start over."):
+        from rich.console import Console
+        from rich.table import Table
+
+        from neuraltuning.data.check import KINDS, check
+        from neuraltuning.files import write_json
+
+        findings = check(folder)
+        path = output or folder / "check.json"
+        write_json(path, findings.as_dict())
+        table = Table("", *(f"{split} ({size:,})" for split, size in findings.samples.items()), "for example")
+        for kind, meaning in KINDS.items():
+            counts = [findings.counts[kind, split] for split in findings.samples]
+            if any(counts):
+                first = next(problem for problem in findings.problems if problem.kind == kind)
+                example = f"{first.split}, {first.sample}: {first.detail}"
+                table.add_row(f"{kind}: {meaning}", *map(str, counts), example)
+        Console(width=160).print(table if table.row_count else "Nothing was found.")
+        typer.echo(path)
+        if fatal := findings.fatal:
+            raise RunError(
+                f"Training or scoring would fail on {len(fatal)} records, the first is {fatal[0].sample} of "
+                f"{fatal[0].split}: {fatal[0].detail.removesuffix('.')}. They are listed in {path}; mend them and "
+                "convert again."
+            )
+
+
 def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:
     from neuraltuning.prediction import answer_request
 

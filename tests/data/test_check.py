@@ -1,0 +1,111 @@
+"""Checking a data set: each kind of finding where it is, nothing where nothing is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from neuraltuning.data.check import check, difference_hash
+from neuraltuning.data.sample import Sample
+from neuraltuning.data.scenes import SceneDataset
+from neuraltuning.data.store import write_split
+from neuraltuning.errors import InputError
+
+
+def store(folder: Path, splits: dict[str, list[Sample]]) -> None:
+    for name, samples in splits.items():
+        (folder / name).mkdir(parents=True)
+        items = []
+        for sample in samples:
+            file = io.BytesIO()
+            sample.image.save(file, "PNG")
+            items.append((sample, file.getvalue()))
+        write_split(items, folder / name)
+
+
+def kinds(folder: Path) -> list[tuple[str, str, str]]:
+    return [(p.kind, p.split, p.sample) for p in check(folder).problems]
+
+
+@pytest.fixture
+def splits() -> dict[str, list[Sample]]:
+    return {name: list(SceneDataset(name, 5, seed=2)) for name in ("train", "validation")}
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path, splits: dict[str, list[Sample]]) -> None:
+    store(tmp_path, splits)
+    findings = check(tmp_path)
+    assert findings.samples == {"train": 5, "validation": 5}
+    assert findings.problems == []
+
+
+def paler(image: Image.Image) -> Image.Image:
+    return image.point(lambda value: int(0.9 * value + 12)).resize((300, 300)).resize((224, 224))
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "split"),
+    [
+        (lambda s: replace(s, captions=(), reasoning=(), questions=(), objects=()), "useless", "train"),
+        (lambda s: replace(s, objects=(replace(s.objects[0], mask=s.objects[0].mask & False),)), "empty_mask", "train"),
+        (lambda s: replace(s, objects=(replace(s.objects[0], phrases=()),)), "unused_object", "train"),
+    ],
+)
+def test_a_sample_that_is_of_no_use(
+    tmp_path: Path, splits: dict[str, list[Sample]], edit: Callable[[Sample], Sample], kind: str, split: str
+) -> None:
+    bare = replace(splits["train"][2], reasoning=(), questions=())
+    splits["train"][2] = edit(bare)
+    store(tmp_path, splits)
+    assert kinds(tmp_path) == [(kind, split, bare.id)]
+    assert bool(check(tmp_path).fatal) == (kind == "empty_mask")
+
+
+def test_pictures_that_stand_twice(tmp_path: Path, splits: dict[str, list[Sample]]) -> None:
+    train, validation = splits["train"], splits["validation"]
+    train[4] = replace(train[4], image=train[0].image, objects=())
+    validation[1] = replace(validation[1], image=train[1].image, objects=())
+    validation[3] = replace(validation[3], image=paler(train[2].image), objects=(), reasoning=())
+    for samples in (train, validation):
+        for place, sample in enumerate(samples):
+            samples[place] = replace(sample, reasoning=())
+    store(tmp_path, splits)
+    assert kinds(tmp_path) == [
+        ("duplicate", "train", train[4].id),
+        ("leak", "validation", validation[1].id),
+        ("near_leak", "validation", validation[3].id),
+    ]
+    assert check(tmp_path).problems[1].detail == f"as {train[1].id} of train"
+
+
+def test_records_that_can_not_be_read(tmp_path: Path, splits: dict[str, list[Sample]]) -> None:
+    store(tmp_path, splits)
+    path = tmp_path / "train" / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(path)
+    rows = table.to_pylist()
+    rows[3]["image"]["bytes"] = rows[3]["image"]["bytes"][:900]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    assert kinds(tmp_path) == [("unreadable", "train", "number 3")]
+    assert "truncated or damaged" in check(tmp_path).fatal[0].detail
+
+
+def test_the_hash_tells_pictures_apart_and_not_their_brightness(splits: dict[str, list[Sample]]) -> None:
+    images = [sample.image for samples in splits.values() for sample in samples]
+    codes = [difference_hash(image) for image in images]
+    assert all((difference_hash(paler(i)) ^ c).bit_count() <= 3 for i, c in zip(images, codes, strict=True))
+    apart = [(a ^ b).bit_count() for n, a in enumerate(codes) for b in codes[:n]]
+    assert np.median(apart) > 10
+
+
+def test_a_folder_without_a_data_set(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="holds no split"):
+            check(folder)

@@ -30,7 +30,7 @@ from neuraltuning.files import write_json
 from neuraltuning.model import MultitaskModel, Query
 from neuraltuning.model_folder import find_model
 from neuraltuning.reply import Reply
-from neuraltuning.tasks import Example, ScoringResources, Task, get_task
+from neuraltuning.tasks import Example, Metric, ScoringResources, Task, get_task
 from neuraltuning.training.run import CONFIGURATION
 from neuraltuning.training.settings import RunSettings
 
@@ -128,27 +128,28 @@ def score_task(
         The free-running scores, with "teacher_forced" and "baselines" inside, and the free-running replies.
     """
 
-    def scored(replies: Sequence[Reply]) -> dict[str, Any]:
-        metric = task.metric(resources)
+    def scored(replies: Sequence[Reply], metric: Metric) -> dict[str, Any]:
         for example, reply in zip(examples, replies, strict=True):
             metric.update(example, reply)
         return metric.compute()
 
+    metric = task.metric(resources)  # what it has to load, loads while the model replies
     queries = [Query(e.image, e.prompt, max_new_tokens=task.max_new_tokens) for e in examples]
     replies = run(model, queries, "replies")
-    scores = scored(replies)
+    scores = scored(replies, metric)
     constant: dict[str, list[Reply]] = {}
     for example in examples:
         for name, reply in task.constant_replies(example).items():
             constant.setdefault(name, []).append(reply)
-    baselines = {name: scored(given) for name, given in constant.items()}
+    baselines = {name: scored(given, task.metric(resources)) for name, given in constant.items()}
     if untuned is not None:
         if all(e.image is not None for e in examples):
             blank = [replace(q, image=_blank(q.image)) for q in queries]
-            baselines["blank_image"] = scored(run(model, blank, "blank image"))
-        baselines["untuned"] = scored(run(untuned, queries, "untuned"))
+            baselines["blank_image"] = scored(run(model, blank, "blank image"), task.metric(resources))
+        baselines["untuned"] = scored(run(untuned, queries, "untuned"), task.metric(resources))
         if task.tokens:
-            scores["teacher_forced"] = scored(run.forced(model, examples, "teacher forced"))
+            forced = run.forced(model, examples, "teacher forced")
+            scores["teacher_forced"] = scored(forced, task.metric(resources))
     return {**scores, "baselines": baselines}, Answered(task, examples, replies)
 
 

@@ -115,6 +115,7 @@ class CaptionMetric:
         self._captions = CaptionScores()
         self._ids: list[str] = []
         self._objects: list[tuple[str, frozenset[str]]] = []
+        coco_tools.warm_up()  # METEOR takes twelve seconds to load, and replies are generated meanwhile
 
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
         """Takes in one caption; `object_f1` where the class names are known (`per_item` has the other scores)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,14 @@ from PIL import Image
 from neuraltuning.data.check import check, difference_hash
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.scenes import SceneDataset
-from neuraltuning.data.store import write_split
 from neuraltuning.errors import InputError
+from tests.data.test_store import encoded, write_split
 
 
 def store(folder: Path, splits: dict[str, list[Sample]]) -> None:
     for name, samples in splits.items():
         (folder / name).mkdir(parents=True)
-        items = []
-        for sample in samples:
-            file = io.BytesIO()
-            sample.image.save(file, "PNG")
-            items.append((sample, file.getvalue()))
-        write_split(items, folder / name)
+        write_split(((s, encoded(s)) for s in samples), folder / name)
 
 
 def kinds(folder: Path) -> list[tuple[str, str, str]]:

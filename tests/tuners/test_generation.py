@@ -13,6 +13,17 @@ from neuraltuning.tuners import NeuralTuningConfig
 from tests.tuners.tiny import HIDDEN, base_model, randomize, tokens, tuned_model
 
 
+@torch.no_grad()
+def stepwise(model: PeftModel, ids: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """The logits, computed with a cache in parts of these sizes."""
+    cache, steps = None, []
+    for chunk in ids.split(sizes, dim=1):
+        output = model(chunk, past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        steps.append(output.logits)
+    return torch.cat(steps, dim=1)
+
+
 @pytest.mark.parametrize("settings", [{}, {"norm_after_carry": True, "kept_values": "excess"}, {"carry": False}])
 @pytest.mark.parametrize("pattern", ["gaussian", "top2beta_random", "level_random", "distribution_random", "all"])
 def test_stepwise_decoding_equals_the_full_forward(pattern: str, settings: dict[str, Any]) -> None:
@@ -20,12 +31,7 @@ def test_stepwise_decoding_equals_the_full_forward(pattern: str, settings: dict[
     ids = tokens(2, 12)
     with torch.no_grad():
         full = model(ids).logits
-        cache, steps = None, []
-        for chunk in ids.split([5, 1, 1, 1, 4], dim=1):
-            output = model(chunk, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            steps.append(output.logits)
-    assert (torch.cat(steps, dim=1) - full).abs().max() < 2e-6
+    assert (stepwise(model, ids, [5, 1, 1, 1, 4]) - full).abs().max() < 2e-6
 
 
 @pytest.mark.parametrize(
@@ -42,12 +48,7 @@ def test_stepwise_decoding_behind_a_sliding_window(family: str, settings: dict[s
     with torch.no_grad():
         full = model(ids).logits
         assert not torch.allclose(full, tuned_model(family=family, **{**settings, "sliding_window": 64})(ids).logits)
-        cache, steps = None, []
-        for chunk in ids.split([6, 1, 1, 1, 3], dim=1):
-            output = model(chunk, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            steps.append(output.logits)
-    assert (torch.cat(steps, dim=1) - full).abs().max() < 1e-5
+    assert (stepwise(model, ids, [6, 1, 1, 1, 3]) - full).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("settings", [{"num_beams": 3}, {"num_beams": 4, "length_penalty": 0.3}], ids=str)

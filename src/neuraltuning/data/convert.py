@@ -18,7 +18,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from neuraltuning.data.records import to_record
 from neuraltuning.data.sources.base import BadRecord, Split
 from neuraltuning.data.sources.karpathy import read_karpathy
 from neuraltuning.data.sources.lines import read_lines
@@ -103,8 +102,8 @@ def _write(name: str, split: Split, folder: Path, max_left_out: float) -> dict[s
                     ) from error
                 continue
             seen.add(sample.id)
-            writer.add(sample, image)
-            digest.update(json.dumps(to_record(sample), sort_keys=True).encode())
+            record = writer.add(sample, image)
+            digest.update(json.dumps(record, sort_keys=True).encode())
             digest.update(hashlib.sha256(image).digest())
     return {
         "counts": split.counts,

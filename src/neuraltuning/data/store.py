@@ -8,7 +8,7 @@ samples come from.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -46,10 +46,11 @@ class SplitWriter:
         if self._writer is not None:
             self._writer.close()
 
-    def add(self, sample: Sample, image: bytes) -> None:
-        """Appends a sample; `image` is its picture's file, kept as it is."""
+    def add(self, sample: Sample, image: bytes) -> dict[str, Any]:
+        """Appends a sample; `image` is its picture's file, kept as it is. Returns its record (`to_record`)."""
+        record = to_record(sample)
         size = {"width": sample.image.width, "height": sample.image.height}
-        self._rows.append({"image": {"bytes": image, "path": None}, **size, **to_record(sample)})
+        self._rows.append({"image": {"bytes": image, "path": None}, **size, **record})
         self._bytes += len(image)
         if len(self._rows) == ROW_GROUP:
             self._flush()
@@ -57,6 +58,7 @@ class SplitWriter:
             self._flush()
             self._writer.close()
             self._writer, self._bytes = None, 0
+        return record
 
     def _flush(self) -> None:
         import pyarrow
@@ -124,16 +126,6 @@ class StoredSamples(Sequence[Sample]):
             return from_record(record, image)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{where}: {error}; convert the data set again.") from error
-
-
-def write_split(items: Iterable[tuple[Sample, bytes]], folder: Path) -> int:
-    """Writes samples with their images' files into an existing empty folder; returns how many."""
-    count = 0
-    with SplitWriter(folder) as writer:
-        for sample, image in items:
-            writer.add(sample, image)
-            count += 1
-    return count
 
 
 def _open(path: Path) -> Any:

@@ -92,6 +92,22 @@ def parse(kind: type[T], values: Any, path: Path, what: str) -> list[T]:
         raise InputError(f"{path}, {number}, {place}: {first['msg'].lower()}.") from error
 
 
+def parse_one(kind: type[T], text: str) -> T:
+    """A record in JSON, checked.
+
+    Raises:
+        BadRecord: it is no JSON, or a field isn't what it should be.
+    """
+    try:
+        return kind.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole of it"
+        raise BadRecord(f"{place}: {first['msg'].lower()}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(f"it is no JSON ({error})") from error
+
+
 def read_picture(folder: Path, name: str, size: tuple[int, int] | None = None) -> tuple[Image.Image, bytes]:
     """A picture and its file's bytes.
 

@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from neuraltuning.data.images import decode_image
 from neuraltuning.data.sample import OBJECT_TAG, ObjectAnnotation, Phrase, QuestionAnswer, Sample
-from neuraltuning.data.sources.base import BadRecord, Entry, Split, object_mask, read_file, read_picture
+from neuraltuning.data.sources.base import BadRecord, Entry, Split, object_mask, parse_one, read_file, read_picture
 from neuraltuning.errors import InputError
 from neuraltuning.reply import mask_box
 
@@ -82,14 +81,7 @@ def read_lines(folder: Path, images: Path) -> dict[str, Split]:
 
 
 def _read(split: str, number: int, text: str, images: Path) -> tuple[Sample, bytes]:
-    try:
-        line = Line.model_validate(json.loads(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise BadRecord(f"{place}: {first['msg'].lower()}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRecord(f"it is no JSON ({error})") from error
+    line = parse_one(Line, text)
     picture, data = read_picture(images, line.image)
     size = (picture.height, picture.width)
     objects = tuple(_object(place, given, size, images) for place, given in enumerate(line.objects))

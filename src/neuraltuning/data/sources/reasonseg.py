@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from neuraltuning.data.sample import OBJECT_TAG, ObjectAnnotation, QuestionAnswer, Sample
-from neuraltuning.data.sources.base import BadRecord, Entry, Split, read_picture
+from neuraltuning.data.sources.base import BadRecord, Entry, Split, parse_one, read_picture
 from neuraltuning.errors import InputError
 from neuraltuning.reply import mask_box
 
@@ -67,13 +66,7 @@ def _read(split: str, path: Path, images: Path) -> tuple[Sample, bytes]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")  # as some of the published files are
-    try:
-        annotation = Annotation.model_validate(json.loads(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from error
-    except ValueError as error:
-        raise BadRecord(f"it is no JSON ({error})") from error
+    annotation = parse_one(Annotation, text)
     texts = [" ".join(text.split()) for text in annotation.text if text.strip()]
     if not texts:
         raise BadRecord("it has no text")

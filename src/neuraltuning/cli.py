@@ -22,6 +22,7 @@ import typer
 
 from neuraltuning import __version__
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
+from neuraltuning.mmud.cli import app as mmud_app
 
 if TYPE_CHECKING:
     from neuraltuning.prediction import Model, Request
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(mmud_app, name="mmud")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `neuraltuning tune` wrote.")]
 ModelFolder = Annotated[

@@ -104,6 +104,11 @@ class StoredSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.places)
 
+    def ids(self) -> list[str]:
+        """The samples' ids, without reading the rest."""
+        names = [str(name) for path in self.paths for name in _open(path).read(columns=["id"])["id"].to_pylist()]
+        return [names[place] for place in self.places]
+
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload

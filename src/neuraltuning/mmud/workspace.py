@@ -52,7 +52,7 @@ class Journal(Generic[T]):
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
                 raise InputError(
-                    f"{self.path}, line {number}: {place or 'the whole'}: {first['msg'].lower()}."
+                    f"{self.path}, line {number}, {place or 'the record'}: {first['msg'].lower()}."
                 ) from error
 
     def last(self) -> dict[str, T]:

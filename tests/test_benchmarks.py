@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             "--shape smollm2-135m --layers 1 --tokens 33 --what decode --seconds 0",
             {"neural_tuning/bare"},
         ),
+        ("loader", "--records 300", {"images_per_second", "resident_mb"}),
+        ("loader", "--data stored --images 20 --seconds 0 --consumed 3.7", {"ratio"}),
         ("tuner_memory", "--shape smollm2-135m --layers 1 --tokens 8", {"neural_tuning", "lora", "bare"}),
     ],
 )

@@ -183,6 +183,16 @@ class Packer:
             )
         return self._batch(rows, image_order, images.images, task_names, found)
 
+    def length(self, example: Example) -> int:
+        """The positions of a row that an example takes by itself, its image's tokens among them."""
+        alone = example.image is None or self.text_only
+        bos = 0 if self.format.bos_id is None else 1
+        return (bos if alone else len(self._prefix())) + sum(map(len, self._encode(example)))
+
+    def fits(self, example: Example) -> bool:
+        """Whether a row has room for an example."""
+        return self.length(example) <= self.row_length
+
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
         return self.format.prompt_ids(example.prompt), self.format.reply_ids(example.reply)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from neuraltuning.data import store
-from neuraltuning.data.sample import Sample
+from neuraltuning.data.sample import Expression, Sample
 from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.data.source import open_split
 from neuraltuning.data.store import SplitWriter, StoredSamples
@@ -83,6 +83,24 @@ def test_ignored_pixels_come_back(tmp_path: Path, scenes: list[Sample]) -> None:
     assert second.ignored is None
 
 
+def test_expressions_come_back_and_older_data_sets_have_none(tmp_path: Path, scenes: list[Sample]) -> None:
+    expressions = (Expression("the two of them", (0, 1)), Expression("the unicorn", ()))
+    pair = next(s for s in scenes if len(s.objects) > 1)
+    write_split([(replace(pair, expressions=expressions), encoded(pair))], tmp_path)
+    assert StoredSamples(tmp_path)[0].expressions == expressions
+    path = tmp_path / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.drop_columns(["expressions"]), path)
+    (older,) = StoredSamples(tmp_path)
+    assert older.expressions == ()
+    assert fingerprint(older) == fingerprint(pair)
+    rows = table.to_pylist()
+    rows[0]["expressions"][0]["objects"] = [0, 9]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(InputError, match="an expression names object 9 of"):
+        StoredSamples(tmp_path)[0]
+
+
 def test_an_empty_split_is_one(tmp_path: Path) -> None:
     write_split([], tmp_path)
     assert len(StoredSamples(tmp_path)) == 0
@@ -92,9 +110,9 @@ def test_only_what_is_asked_for_is_read(folder: Path, monkeypatch: pytest.Monkey
     read: list[int] = []
     original = pyarrow.parquet.ParquetFile.read_row_group
 
-    def counted(file: pyarrow.parquet.ParquetFile, number: int) -> pyarrow.Table:
+    def counted(file: pyarrow.parquet.ParquetFile, number: int, **options: bool) -> pyarrow.Table:
         read.append(number)
-        return original(file, number)
+        return original(file, number, **options)
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read_row_group", counted)
     samples = open_split(str(folder), "train", 0)

@@ -268,3 +268,47 @@ def test_the_runner_asks_in_batches_and_keeps_the_order(run: Path) -> None:
     forced = runner.forced(model, examples, "teacher forced")
     assert [r.text for r in forced] == [e.reply for e in examples]
     assert told == [2, 4, 5, 2, 4, 5]
+
+
+def test_each_source_is_scored_on_its_own_splits_and_tasks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = {
+        "scenes": {"source": "scenes"},
+        "words": {"source": "elsewhere", "mixture": {"visual_question_answering": 1.0}},
+    }
+    samples = {"scenes.test": 2, "words.test_wordings": 3}
+    values = json.loads(run_settings(folder, samples=samples, baseline_splits=[]).model_dump_json())
+    values["data"] = {"sources": sources}
+    settings = validate_settings(RunSettings, values, "the test")
+    opened: list[tuple[str, str, int | None]] = []
+
+    def open_split(source: str, split: str, seed: int, size: int | None = None) -> SceneDataset:
+        opened.append((source, split, size))
+        return SceneDataset(split, size, seed)
+
+    monkeypatch.setattr("neuraltuning.evaluation.evaluator.open_split", open_split)
+    path = write_run(tmp_path / "run", settings, seed=5)
+    splits = json.loads(evaluate(path, None, None, path).read_text())["splits"]
+    assert opened == [("scenes", "test", 2), ("elsewhere", "test_wordings", 3)]
+    assert set(splits["scenes.test"]) == set(TASKS)
+    assert set(splits["words.test_wordings"]) == {"visual_question_answering"}
+    assert "scenes.test" in write_report(path).read_text()
+    with pytest.raises(InputError, match=r"'test' doesn't say which source it is of: write scenes\.test"):
+        evaluate(path, ["test"], None, tmp_path)
+
+
+def test_a_score_leaves_nothing_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Damaged(SceneDataset):
+        def _generate(self, index: int) -> Any:
+            if index == 1:
+                raise InputError("The record 1 is damaged.")
+            return super()._generate(index)
+
+    monkeypatch.setattr(
+        "neuraltuning.evaluation.evaluator.open_split",
+        lambda source, split, seed, size=None: Damaged(split, size, seed),
+    )
+    path = write_run(tmp_path / "run", run_settings(folder), seed=5)
+    with pytest.raises(InputError, match=r"The record 1 is damaged\."):
+        evaluate(path, ["test"], 3, tmp_path)

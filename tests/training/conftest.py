@@ -52,7 +52,7 @@ def make(parts: Path) -> Make:
         }
         run: dict[str, Any] = {
             name: changes.pop(name)
-            for name in ("alignment_images", "warmup", "mixture", "seed", "data")
+            for name in ("alignment_images", "warmup", "mixture", "seed", "data", "evaluation")
             if name in changes
         }
         values = {

@@ -13,24 +13,28 @@ def open_split(source: str, split: str, seed: int, size: int | None = None) -> S
     """The samples of one split.
 
     Args:
-        source: "scenes", made on the fly, or a folder with one subfolder a split, as `neuraltuning data convert` and
-            `neuraltuning data scenes` write them.
+        source: "scenes", made on the fly; or a folder with one subfolder a split, as `neuraltuning data convert` and
+            `neuraltuning data scenes` write them; or an address of what `data convert` wrote (`s3://`, ...).
         split: "train", "validation", "test", ...
         seed: of the scenes.
         size: only so many samples; all by default.
 
     Raises:
-        InputError: there is no such data set or split.
+        InputError: there is no such data set or split, or its address can't be reached.
     """
     from neuraltuning.data.scenes import SceneDataset, read_scenes
-    from neuraltuning.data.store import PATTERN, StoredSamples
+    from neuraltuning.data.store import open_stored
 
     if source == "scenes":
         return SceneDataset(split, size, seed)
-    folder = Path(source) / split
-    if not folder.is_dir():
-        raise InputError(f"There is no data set {source!r}: give scenes, or a folder that has a subfolder {split}.")
-    samples: Sequence[Sample] = StoredSamples(folder) if any(folder.glob(PATTERN)) else read_scenes(folder)
+    samples: Sequence[Sample] | None = open_stored(source, split)
+    if samples is None:
+        folder = Path(source) / split
+        if not folder.is_dir():
+            raise InputError(
+                f"There is no data set {source!r}: give scenes, or a folder or an address that has a subfolder {split}."
+            )
+        samples = read_scenes(folder)
     return samples if size is None else samples[:size]
 
 

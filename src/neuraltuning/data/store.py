@@ -7,14 +7,15 @@ samples come from.
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from neuraltuning.data.images import decode_image
+from neuraltuning.data.location import Location
 from neuraltuning.data.records import from_record, to_record
 from neuraltuning.data.sample import Sample
+from neuraltuning.data.shards import MANIFEST, PATTERN, Shards, find_splits
 from neuraltuning.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,19 +23,27 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 256 * 2**20
 """Encoded images of a shard, about."""
+SHARD_SAMPLES = 16_384
+"""Samples of a shard at most, so that its footer stays small."""
 ROW_GROUP = 16
 """Samples that are read at once."""
-PATTERN = "part-*.parquet"
+LATER = frozenset(("expressions",))
+"""Columns that data sets of earlier versions lack."""
 
 
 class SplitWriter:
-    """Writes the shards of one split into an existing empty folder; a context manager."""
+    """Writes the shards of one split into an existing empty folder; a context manager.
+
+    Attributes:
+        shards: name -> samples of each shard so far.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.shards: dict[str, int] = {}
         self._schema = _schema()
         self._writer: Any = None
-        self._shards = self._bytes = 0
+        self._bytes = 0
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> SplitWriter:
@@ -54,59 +63,50 @@ class SplitWriter:
         self._bytes += len(image)
         if len(self._rows) == ROW_GROUP:
             self._flush()
-        if self._bytes > SHARD_BYTES and self._writer is not None:
-            self._flush()
-            self._writer.close()
-            self._writer, self._bytes = None, 0
+            if self._bytes > SHARD_BYTES or list(self.shards.values())[-1] >= SHARD_SAMPLES:
+                self._writer.close()
+                self._writer, self._bytes = None, 0
         return record
 
     def _flush(self) -> None:
         import pyarrow
         import pyarrow.parquet
 
-        if not self._rows and (self._writer is not None or self._shards):
+        if not self._rows and self.shards:
             return
         if self._writer is None:
-            name = f"part-{self._shards:05d}.parquet"
+            name = f"part-{len(self.shards):05d}.parquet"
             self._writer = pyarrow.parquet.ParquetWriter(self.folder / name, self._schema, compression="zstd")
-            self._shards += 1
+            self.shards[name] = 0
         self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self.shards[next(reversed(self.shards))] += len(self._rows)
         self._rows = []
 
 
 class StoredSamples(Sequence[Sample]):
-    """The samples of one split, each read when it is asked for."""
+    """The samples of one split, in a folder or at an address, each read when it is asked for."""
 
-    def __init__(self, folder: Path, places: range | None = None) -> None:
+    def __init__(self, folder: Path | Location, places: range | None = None, *, shards: Shards | None = None) -> None:
         """Opens a split.
 
         Args:
             folder: with the shards.
             places: of the samples that this sequence holds, counted over all shards; all of them by default.
+            shards: those of the folder, where they are open already.
 
         Raises:
-            InputError: there is no shard, or one is damaged.
+            InputError: there is no shard, one is damaged, or the address can't be reached.
         """
         self.folder = folder
-        self.paths = sorted(folder.glob(PATTERN))
-        if not self.paths:
-            raise InputError(f"{folder} holds no {PATTERN}; write it with: neuraltuning data convert.")
-        self.starts = [0]
-        self.groups: list[tuple[int, int]] = []
-        for number, path in enumerate(self.paths):
-            metadata = _open(path).metadata
-            for group in range(metadata.num_row_groups):
-                self.groups.append((number, group))
-                self.starts.append(self.starts[-1] + metadata.row_group(group).num_rows)
-        self.places = range(self.starts[-1]) if places is None else places
-        self._kept: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self.shards = shards or Shards(_location(folder), required_columns())
+        self.places = range(len(self.shards)) if places is None else places
 
     def __len__(self) -> int:
         return len(self.places)
 
     def ids(self) -> list[str]:
         """The samples' ids, without reading the rest."""
-        names = [str(name) for path in self.paths for name in _open(path).read(columns=["id"])["id"].to_pylist()]
+        names = [str(row["id"]) for rows in self.shards.batches(lambda column: column == "id") for row in rows]
         return [names[place] for place in self.places]
 
     @overload
@@ -115,39 +115,77 @@ class StoredSamples(Sequence[Sample]):
     def __getitem__(self, index: slice) -> StoredSamples: ...
     def __getitem__(self, index: int | slice) -> Sample | StoredSamples:
         if isinstance(index, slice):
-            return StoredSamples(self.folder, self.places[index])
+            return StoredSamples(self.folder, self.places[index], shards=self.shards)
+        return self.read(index)[0]
+
+    def read(self, index: int) -> tuple[Sample, bytes]:
+        """A sample and its picture's file, as it was written.
+
+        Raises:
+            InputError: its shard or its record is damaged.
+            RunError: its address can't be reached any more.
+        """
         place = self.places[index]
-        group = bisect.bisect_right(self.starts, place) - 1
-        if self._kept[0] != group:
-            shard, number = self.groups[group]
-            try:
-                self._kept = (group, _open(self.paths[shard]).read_row_group(number).to_pylist())
-            except OSError as error:
-                raise _damaged(self.paths[shard], error) from error
-        record = self._kept[1][place - self.starts[group]]
-        where = f"{self.paths[self.groups[group][0]]}, sample {record.get('id')}"
-        image = decode_image(record["image"]["bytes"], f"{where}: its image")
+        record = self.shards.row(place)
+        where = f"{self.shards.path(place)}, sample {record.get('id')}"
+        data: bytes = (record["image"] or {}).get("bytes") or b""
+        image = decode_image(data, f"{where}: its image")
         try:
-            return from_record(record, image)
+            return from_record(record, image), data
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{where}: {error}; convert the data set again.") from error
 
+    def texts(self) -> Iterator[dict[str, Any]]:
+        """The records of all samples in order, without pictures and masks, a few at a time.
 
-def _open(path: Path) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise _damaged(path, error) from error
-    if missing := sorted({field.name for field in _schema()} - set(file.schema_arrow.names)):
-        raise InputError(f"{path} has no column {missing[0]!r}; write it with: neuraltuning data convert.")
-    return file
+        Raises:
+            InputError: a shard is damaged.
+        """
+        place = 0
+        for rows in self.shards.batches(lambda c: not c.startswith(("image.", "ignored.")) and ".mask." not in c):
+            for record in rows:
+                if place in self.places:
+                    yield record
+                place += 1
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is no complete Parquet file ({error}); convert the data set again.")
+def open_stored(root: str | Path, split: str) -> StoredSamples | None:
+    """A split of a stored data set in a folder or at an address; None where the folder holds no such split.
+
+    Raises:
+        InputError: the address can't be reached or holds no such split, or a shard is damaged.
+    """
+    location = Location(root)
+    splits = find_splits(location)
+    if split not in splits:
+        if location.remote:
+            there = f"its splits are {', '.join(sorted(splits))}" if splits else f"it holds no {MANIFEST}"
+            raise InputError(f"There is no split {split!r} at {root}: {there}.")
+        return None
+    folder = location / split
+    return StoredSamples(folder, shards=Shards(folder, required_columns(), splits[split]))
+
+
+def split_names(root: str | Path) -> list[str]:
+    """The splits of a stored data set in a folder or at an address: train, validation, then the others by name.
+
+    Raises:
+        InputError: it holds none, or can't be reached.
+    """
+    names = find_splits(Location(root))
+    if not names:
+        raise InputError(f"{root} holds no split with {PATTERN}; write it with: neuraltuning data convert.")
+    first = ("train", "validation")
+    return sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name))
+
+
+def required_columns() -> frozenset[str]:
+    """The columns that every shard has."""
+    return frozenset(_schema().names) - LATER
+
+
+def _location(folder: Path | Location) -> Location:
+    return folder if isinstance(folder, Location) else Location(folder)
 
 
 def _schema() -> pyarrow.Schema:
@@ -176,5 +214,6 @@ def _schema() -> pyarrow.Schema:
             "source": text,
             "license": text,
             "ignored": mask,
+            "expressions": pa.list_(structure(text=text, objects=pa.list_(pa.int32()))),
         }
     )

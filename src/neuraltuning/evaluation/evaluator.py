@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -73,11 +73,14 @@ def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, outp
     chosen = {split: limit or sizes.get(split, max(sizes.values())) for split in splits or sizes}
     model = MultitaskModel.from_pretrained(find_model(folder))
     untuned: MultitaskModel | None = None
-    resources = ScoringResources(encoder_features(model.encoder), category_names(settings.data.source))
+    features = encoder_features(model.encoder)
     results: dict[str, dict[str, Any]] = {}
     with evaluation_progress() as progress:
         for split, size in chosen.items():
-            items = collect_examples(settings, open_split(settings.data.source, split, settings.data.seed, size), split)
+            source, own_name = settings.data.of_split(split)
+            samples = open_split(source.source, own_name, settings.data.seed, size)
+            items = collect_examples(settings, samples, own_name, settings.mixture_of(source))
+            resources = ScoringResources(features, category_names(source.source))
             with_baselines = split in settings.evaluation.baseline_splits
             if with_baselines and untuned is None:
                 untuned = MultitaskModel.build(settings.model, settings.seed)
@@ -93,10 +96,19 @@ def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, outp
     return _write(output, results, settings, model, started)
 
 
-def collect_examples(settings: RunSettings, samples: Sequence[Sample], split: str) -> dict[str, list[Example]]:
-    """Task -> its examples on a split, the same for every model; tasks without any are left out."""
+def collect_examples(
+    settings: RunSettings, samples: Sequence[Sample], split: str, tasks: Iterable[str] | None = None
+) -> dict[str, list[Example]]:
+    """Task -> its examples on a split, the same for every model; tasks without any are left out.
+
+    Args:
+        settings: the run.
+        samples: of the split; one that can't be read is an error, because a score leaves nothing out.
+        split: its name.
+        tasks: those that are scored; the run's mixture by default.
+    """
     items: dict[str, list[Example]] = {}
-    for name in settings.mixture:
+    for name in settings.mixture if tasks is None else tasks:
         task = get_task(name)
         wanted = settings.evaluation.examples_per_sample.get(name, 1)
         for sample in samples:

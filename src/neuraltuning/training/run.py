@@ -3,19 +3,22 @@
     neuraltuning tune configs/quickstart.yaml --output runs/quickstart
 
 A run's folder: configuration.yaml, training_log.jsonl, stages/<stage>/ (checkpoints while it runs, the best weights
-when it is done), model/ (what `MultitaskModel.from_pretrained` reads).
+when it is done), model/ (what `MultitaskModel.from_pretrained` reads), left_out.jsonl (where records were left out).
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import set_seed
 
-from neuraltuning.configuration import dump_settings
+from neuraltuning.configuration import dump_settings, load_settings
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.source import open_split
 from neuraltuning.errors import InputError
@@ -24,7 +27,9 @@ from neuraltuning.model import MultitaskModel
 from neuraltuning.model_folder import RUN_SUBFOLDER
 from neuraltuning.tasks import Example, get_task
 from neuraltuning.training.alignment import align
-from neuraltuning.training.mixture import Mixture
+from neuraltuning.training.left_out import FILE as LEFT_OUT
+from neuraltuning.training.left_out import LeftOut, left_out_summary, mark_resumed
+from neuraltuning.training.mixture import Interleaved, InTurn, Mixture, Rows, interleave
 from neuraltuning.training.settings import RunSettings, StageSettings, WarmupSettings
 from neuraltuning.training.stages import Stage, Tuning, Warmup
 from neuraltuning.training.trainer import StageTrainer, parameter_groups
@@ -61,29 +66,39 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
     stages = _stages(settings, model)
     with atomic_path(output / CONFIGURATION) as temporary:  # what could not begin leaves nothing
         temporary.write_text(dump_settings(settings), encoding="utf-8")
+    mark_resumed(output / LEFT_OUT)
     if settings.alignment_images and not any((output / STAGES).glob("*/done")):
-        samples = open_split(settings.data.source, "train", settings.data.seed)
-        tasks = [get_task(name) for name in settings.mixture]
+        sources = _sources(settings, "train")
+        left_out = [_left_out(source, settings, output, "alignment") for source in sources]
+        samples = InTurn([s.samples for s in sources], [s.weight for s in sources], left_out)
+        tasks = [get_task(name) for name in settings.tasks]
         share = align(model, samples, settings.alignment_images, settings.seed, tasks)
         logger.info("%.0f %% of the object tokens are nearest to the right word.", 100.0 * share)
     for number, (stage, stage_settings) in enumerate(stages):
         _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
     model.save_pretrained(output / RUN_SUBFOLDER)
+    if summary := left_out_summary(output / LEFT_OUT):
+        logger.warning(summary)
     return output / RUN_SUBFOLDER
 
 
 def _check_folder(settings: RunSettings, output: Path, resume: bool) -> None:
     kept = output / CONFIGURATION
     if resume and kept.is_file():
-        if kept.read_text(encoding="utf-8") != dump_settings(settings):
+        if _determining(load_settings(RunSettings, kept)) != _determining(settings):
             raise InputError(f"{kept} differs from the configuration given; resume with the run's own one.")
     elif output.is_dir() and any(output.iterdir()):
         raise InputError(f"{output} is not empty; give another --output, or --resume to go on with the run in it.")
 
 
+def _determining(settings: RunSettings) -> RunSettings:
+    """The settings without those that may be changed when a run goes on, because they don't change its result."""
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"workers": 0, "max_left_out": 0.0})})
+
+
 def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, StageSettings]]:
     read = set(model.decoders_by_token)
-    for name in settings.mixture:
+    for name in settings.tasks:
         for token in set(get_task(name).tokens) - read:
             raise InputError(
                 f"The task {name} of the mixture writes {token}, which no decoder reads; "
@@ -95,7 +110,7 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     for stage, stage_settings in stages:
         parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins
-        if not _shares(stage, settings):
+        if not any(_shares(stage, settings.mixture_of(source)) for source in settings.data.named.values()):
             raise InputError(
                 f"{stage.name} learns from task tokens that stand for parts of an image, and no task of the mixture "
                 "has one: leave it out."
@@ -103,9 +118,73 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
     return stages
 
 
-def _shares(stage: Stage, settings: RunSettings) -> dict[str, float]:
-    """The part of the mixture that teaches a stage something."""
-    return {name: share for name, share in settings.mixture.items() if stage.learns_from(get_task(name).tokens)}
+def _shares(stage: Stage, mixture: Mapping[str, float]) -> dict[str, float]:
+    """The part of a mixture that teaches a stage something."""
+    return {name: share for name, share in mixture.items() if stage.learns_from(get_task(name).tokens)}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source of a run, opened: what it is called, and how often which tasks of it come."""
+
+    name: str
+    samples: Sequence[Sample]
+    weight: float
+    shares: Mapping[str, float]
+
+
+def _sources(
+    settings: RunSettings,
+    split: str,
+    shares: Callable[[Mapping[str, float]], Mapping[str, float]] = dict,
+    size: int | None = None,
+) -> list[_Source]:
+    """The sources of a run that have something to give.
+
+    Args:
+        settings: the run.
+        split: the split of each source.
+        shares: takes the part of a source's mixture that is wanted.
+        size: so many samples in all, divided by the weights; all samples by default.
+    """
+    wanted = {name: shares(settings.mixture_of(given)) for name, given in settings.data.named.items()}
+    given = {name: source for name, source in settings.data.named.items() if wanted[name]}
+    weights = [source.weight for source in given.values()]
+    sizes = Counter(interleave(place, weights)[0] for place in range(size or 0))
+    sources = []
+    for number, (name, source) in enumerate(given.items()):
+        if size is not None and not sizes[number]:
+            continue
+        samples = open_split(source.source, split, settings.data.seed, None if size is None else sizes[number])
+        if not samples:
+            raise InputError(f"The split {split} of {source.source} is empty; give another data.source.")
+        sources.append(_Source(name, samples, source.weight, wanted[name]))
+    return sources
+
+
+def _left_out(source: _Source, settings: RunSettings, output: Path, stage: str) -> LeftOut:
+    return LeftOut(output / LEFT_OUT, stage, source.name, len(source.samples), settings.data.max_left_out)
+
+
+def _mixed(
+    sources: Sequence[_Source],
+    seed: int,
+    length: int,
+    *,
+    fits: Callable[[Example], bool],
+    left_out: Callable[[_Source], LeftOut] | None = None,
+) -> Rows:
+    """The mixture of the sources' mixtures; with one source, its own."""
+
+    def mixture(source: _Source, seed: int) -> Mixture:
+        noted = None if left_out is None else left_out(source)
+        return Mixture(source.samples, source.shares, seed, length, left_out=noted, fits=fits)
+
+    if len(sources) == 1:
+        return mixture(sources[0], seed)
+    seeds = np.random.SeedSequence(seed).generate_state(len(sources)).tolist()
+    parts = [mixture(source, own) for source, own in zip(sources, seeds, strict=True)]
+    return Interleaved(parts, [source.weight for source in sources], length)
 
 
 def _train_stage(
@@ -113,15 +192,30 @@ def _train_stage(
 ) -> None:
     folder = output / STAGES / stage.name
     done = folder / "done"
-    train = open_split(settings.data.source, "train", settings.data.seed)
-    validation = open_split(settings.data.source, "validation", settings.data.seed, stage_settings.validation_samples)
-    shares = _shares(stage, settings)
+
+    def teaching(mixture: Mapping[str, float]) -> dict[str, float]:
+        return _shares(stage, mixture)
+
+    def with_tokens(mixture: Mapping[str, float]) -> dict[str, float]:
+        return {name: share for name, share in mixture.items() if get_task(name).tokens}
+
+    def rows(shares: Callable[[Mapping[str, float]], dict[str, float]], length: int) -> Rows:
+        return _mixed(
+            _sources(settings, "train", shares),
+            seed,
+            length,
+            fits=stage.packer.fits,
+            left_out=lambda source: _left_out(source, settings, output, stage.name),
+        )
+
+    validation = _sources(settings, "validation", teaching, stage_settings.validation_samples)
     set_seed(seed)
     trainer = StageTrainer(
         stage,
         stage_settings,
-        data=Mixture(train, shares, seed, stage_settings.steps * stage_settings.batch_size),
-        validation=_all(validation, shares, settings.seed),
+        data=rows(teaching, stage_settings.steps * stage_settings.batch_size),
+        workers=settings.data.workers,
+        validation=_all(validation, settings.seed, stage.packer.fits),
         folder=folder,
         log=output / LOG,
         seed=seed,
@@ -129,8 +223,7 @@ def _train_stage(
     if not done.is_file():
         checkpoint = trainer.last_checkpoint()
         if checkpoint is None and isinstance(stage, Warmup) and isinstance(stage_settings, WarmupSettings):
-            with_tokens = {name: share for name, share in settings.mixture.items() if get_task(name).tokens}
-            stage.prepare(Mixture(train, with_tokens, seed, stage_settings.prepare_images))
+            stage.prepare(rows(with_tokens, stage_settings.prepare_images))
         trainer.run(checkpoint)
         done.touch()
         for checkpoint in folder.glob("checkpoint-*"):
@@ -138,7 +231,8 @@ def _train_stage(
     trainer.load_best()
 
 
-def _all(samples: Sequence[Sample], shares: Mapping[str, float], seed: int) -> list[list[Example]]:
-    """The examples of a fixed choice for the validation loss."""
-    mixture = Mixture(samples, shares, seed, len(samples))
-    return [mixture[i] for i in range(len(samples))]
+def _all(sources: Sequence[_Source], seed: int, fits: Callable[[Example], bool]) -> list[list[Example]]:
+    """The examples of a fixed choice for the validation loss, which leaves nothing out."""
+    length = sum(len(source.samples) for source in sources)
+    mixture = _mixed(sources, seed, length, fits=fits)
+    return [mixture[place] for place in range(length)]

@@ -2,18 +2,79 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
 
 from neuraltuning.configuration import Settings
+from neuraltuning.errors import InputError
 from neuraltuning.model_settings import ModelSettings
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]
+
+
+class SourceSettings(Settings):
+    """One of several sources."""
+
+    source: str = Field(description="scenes, a folder, or an address")
+    weight: float = Field(1.0, gt=0, description="images of it, relative to those of the other sources")
+    mixture: dict[str, float] | None = Field(
+        None, min_length=1, description="task -> examples of it an image on average; the run's mixture by default"
+    )
 
 
 class DataSettings(Settings):
-    """Where samples come from."""
+    """Where samples come from: one source, or several by name."""
 
-    source: str = Field("scenes", description="scenes, made on the fly, or a folder that `data scenes` wrote")
+    source: str | None = Field(
+        None, description="scenes, made on the fly; a folder that `data convert` or `data scenes` wrote; an address"
+    )
+    sources: dict[SourceName, SourceSettings] = Field(
+        default_factory=dict, description="several sources by name, instead of `source`"
+    )
     seed: int = Field(0, ge=0, description="of the scenes")
     row_length: int = Field(1024, ge=64, description="positions of a packed row at most")
+    workers: int = Field(0, ge=0, description="processes that read and pack ahead of the training; 0: none")
+    max_left_out: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of a source's records that training may leave out, where they can't be used",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scenes_by_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "source" not in values and not values.get("sources"):
+            return {**values, "source": "scenes"}
+        return values
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> DataSettings:
+        if (self.source is None) == (not self.sources):
+            raise ValueError("it must name either source or sources")
+        return self
+
+    @property
+    def named(self) -> dict[str, SourceSettings]:
+        """The sources by name; a single one's name is what it is."""
+        return self.sources or {str(self.source): SourceSettings(source=str(self.source))}
+
+    def of_split(self, name: str) -> tuple[SourceSettings, str]:
+        """The source and the split that the name of a split to be scored means: `test`, or with sources `mine.test`.
+
+        Raises:
+            InputError: there is no such source.
+        """
+        if not self.sources:
+            return self.named[str(self.source)], name
+        source, _, split = name.partition(".")
+        if source not in self.sources or not split:
+            raise InputError(
+                f"The scored split {name!r} doesn't say which source it is of: write "
+                f"{next(iter(self.sources))}.{name.rpartition('.')[2]}; the sources are {', '.join(self.sources)}."
+            )
+        return self.sources[source], split
 
 
 class StageSettings(Settings):
@@ -47,7 +108,7 @@ class EvaluationSettings(Settings):
     samples: dict[str, int] = Field(
         default_factory=lambda: {"test": 100, "test_wordings": 100, "test_classes": 100},
         min_length=1,
-        description="split -> samples of it that are scored",
+        description="split -> samples of it that are scored; with data.sources, a split is named mine.test",
     )
     examples_per_sample: dict[str, int] = Field(
         default_factory=dict, description="task -> examples of a sample at most; 1 where not named"
@@ -72,3 +133,18 @@ class RunSettings(Settings):
     warmup: WarmupSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+
+    @model_validator(mode="after")
+    def _scored_splits_have_a_source(self) -> RunSettings:
+        for split in self.evaluation.samples:
+            self.data.of_split(split)
+        return self
+
+    def mixture_of(self, source: SourceSettings) -> dict[str, float]:
+        """The tasks that a source is trained and scored on, with their shares."""
+        return self.mixture if source.mixture is None else source.mixture
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of all sources."""
+        return tuple(dict.fromkeys(name for source in self.data.named.values() for name in self.mixture_of(source)))

@@ -24,7 +24,7 @@ from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import Example
 from neuraltuning.training.alignment import attribute_of, word_vectors
-from neuraltuning.training.mixture import Mixture
+from neuraltuning.training.mixture import Rows
 
 PREPARED_AT_ONCE = 16
 
@@ -35,9 +35,11 @@ class Stage(nn.Module, ABC):
     Attributes:
         name: "warmup" or "tuning".
         model: the model that it trains.
+        packer: makes its batches.
     """
 
     name: str
+    packer: Packer
 
     def __init__(self, model: MultitaskModel) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class Warmup(Stage):
         return bool(tokens) and all(self.model.decoder_of(token)[1].about_input for token in tokens)
 
     @torch.no_grad()
-    def prepare(self, rows: Mixture) -> None:
+    def prepare(self, rows: Rows) -> None:
         """Fits the bridges, then the decoders of tokens for parts of an image on what these give.
 
         Called once before the first step of a fresh stage, with examples that carry task tokens.

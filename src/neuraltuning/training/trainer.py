@@ -6,6 +6,7 @@ Knows nothing of tasks or of what a stage computes.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -28,9 +29,10 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from neuraltuning.errors import InputError, RunError
+from neuraltuning.errors import InputError, NeuralTuningError, RunError
 from neuraltuning.files import atomic_path
 from neuraltuning.tasks import Example
+from neuraltuning.training.mixture import Rows
 from neuraltuning.training.settings import StageSettings
 from neuraltuning.training.stages import Stage
 
@@ -47,7 +49,8 @@ class StageTrainer(Trainer):
         stage: Stage,
         settings: StageSettings,
         *,
-        data: Dataset[list[Example]],
+        data: Rows,
+        workers: int,
         validation: Sequence[list[Example]],
         folder: Path,
         log: Path,
@@ -58,7 +61,8 @@ class StageTrainer(Trainer):
         Args:
             stage: what is trained.
             settings: steps, batch size, learning rates, ...
-            data: item i is the i-th list of examples to be trained on, at least steps * batch_size of them.
+            data: item i is the i-th list of examples to be trained on; any number of them can be asked for.
+            workers: processes that read and pack ahead of the training; 0: none.
             validation: lists of examples for the validation loss.
             folder: for checkpoints.
             log: JSON-lines file that log records are appended to.
@@ -86,15 +90,16 @@ class StageTrainer(Trainer):
             report_to=["tensorboard"],
             remove_unused_columns=False,
             label_names=[],
-            dataloader_num_workers=0,
+            dataloader_num_workers=workers,
             dataloader_pin_memory=False,
             logging_nan_inf_filter=False,
         )
         super().__init__(
             model=stage,
             args=arguments,
-            train_dataset=data,
-            data_collator=lambda rows: {"batch": stage.collate(rows)},
+            # each process takes its own batches of them
+            train_dataset=_Items(data, settings.steps * settings.batch_size * arguments.world_size),
+            data_collator=_Collator(stage),
             optimizers=(optimizer, schedule),
         )
         self.stage = stage
@@ -120,6 +125,8 @@ class StageTrainer(Trainer):
             raise KeyboardInterrupt
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        if isinstance(inputs["batch"], NeuralTuningError):
+            raise inputs["batch"]
         losses = model(inputs["batch"])
         if not torch.isfinite(losses.total):
             raise RunError(
@@ -226,6 +233,41 @@ def parameter_groups(stage: Stage, settings: StageSettings) -> list[dict[str, An
     return [{"params": p, "lr": settings.learning_rates[part], "name": part} for part, p in groups.items()]
 
 
+class _Items(Dataset[Any]):
+    """The rows of a training. Errors of users are values: torch would wrap one of a worker into a stack trace."""
+
+    def __init__(self, rows: Rows, length: int) -> None:
+        self.rows, self.length = rows, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> list[Example] | NeuralTuningError:
+        try:
+            return self.rows[index]
+        except NeuralTuningError as error:
+            return error
+
+
+class _Collator:
+    """The batch of a stage, or the first error that is in the way of it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def __call__(self, rows: Sequence[list[Example] | NeuralTuningError]) -> dict[str, Any]:
+        try:
+            return {"batch": self.stage.collate([_or_raise(row) for row in rows])}
+        except NeuralTuningError as error:
+            return {"batch": error}
+
+
+def _or_raise(row: list[Example] | NeuralTuningError) -> list[Example]:
+    if isinstance(row, NeuralTuningError):
+        raise row
+    return row
+
+
 class _Validation(TrainerCallback):
     """Takes the validation loss every so many steps and at the end, and keeps the best weights of the stage."""
 
@@ -259,6 +301,7 @@ class _StopSignal:
 
     def __init__(self) -> None:
         self.asked = False
+        self.process = os.getpid()
 
     def __enter__(self) -> _StopSignal:
         self.in_main_thread = threading.current_thread() is threading.main_thread()
@@ -271,6 +314,8 @@ class _StopSignal:
             signal.signal(signal.SIGINT, self.previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a worker of the loader, which the end of the training ends
+            return
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

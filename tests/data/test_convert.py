@@ -101,7 +101,7 @@ def test_what_stands_there_is_kept_until_the_new_one_is_complete(place: Path) ->
 def test_what_can_not_be_converted(place: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, mmud, reasonseg",
+        match=r"no format 'refcoc0'; choose one of refcoco, refcoco\+, refcocog, refclef, grefcoco, mmud, reasonseg",
     ):
         convert("refcoc0", place / "refcoco", place / "train2014", place / "out")
     with pytest.raises(InputError, match=r"There is no folder .*nowhere"):
@@ -113,9 +113,18 @@ def test_what_can_not_be_converted(place: Path) -> None:
         "refcoco+",
         "refcocog",
         "refclef",
+        "grefcoco",
         "mmud",
         "reasonseg",
+        "duts",
+        "dut-omron",
+        "ecssd",
         "coco-captions",
         "vqav2",
+        "textvqa",
+        "snli-ve",
+        "food-101",
+        "coco",
+        "llava",
         "jsonl",
     }

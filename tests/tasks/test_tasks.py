@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import neuraltuning.tasks
-from neuraltuning.data.sample import Sample
+from neuraltuning.data.sample import Expression, Sample
 from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.data.source import category_names
 from neuraltuning.errors import InputError
@@ -27,6 +28,7 @@ from neuraltuning.tasks.text_to_image import REQUESTS as DRAWING_REQUESTS
 from tests.tiny_models import sample
 
 TASKS = ("captioning", "reasoning_segmentation", "referring_segmentation", "text_to_image", "visual_question_answering")
+REFERRING = "referring_segmentation"
 WITH_MASKS = ("reasoning_segmentation", "referring_segmentation")
 WORDINGS = {
     "captioning": (CAPTION_REQUESTS, HELD_OUT_CAPTION_REQUESTS),
@@ -129,6 +131,37 @@ def test_each_mention_of_a_reply_is_its_targets_phrase(scenes: list[Sample]) -> 
         counts.append(len(mentions))
     assert set(counts) == {1, 2, 3}
     assert 0.15 < np.mean(np.array(counts) > 1) < 0.35
+
+
+def test_expressions_of_several_objects_and_of_none_are_asked_beside_the_phrases(scenes: list[Sample]) -> None:
+    plain = next(s for s in scenes if len(s.objects) > 1)
+    expressions = (Expression("all of it", (0, 1)), Expression("the unicorn", ()), Expression("that one", (1,)))
+    asked = [
+        e for seed in range(8) for e in all_examples(REFERRING, [replace(plain, expressions=expressions)], seed=seed)
+    ]
+    assert len(asked) == 8 * (len(all_examples(REFERRING, [plain])) + 3)
+    assert {e.id.rsplit("/", 1)[1] for e in asked if "the unicorn" in e.prompt} > {"0"}  # in random order
+    first, second = plain.objects[:2]
+    replies = {
+        "all of it": (
+            f"All of it: {first.category} <OBJ> and {second.category} <OBJ>.",
+            "several",
+            [first.mask, second.mask],
+        ),
+        "the unicorn": ("There is none.", "none", []),
+        "that one": ("That one <OBJ>.", "", [second.mask]),
+    }
+    for text, (reply, kind, masks) in replies.items():
+        for e in asked:
+            if text in e.prompt:
+                assert (e.reply, e.kind) == (reply, kind)
+                assert [id(m) for m in e.targets["<OBJ>"]] == [id(m) for m in masks]
+
+
+def test_objects_without_a_class_name_are_called_objects() -> None:
+    bare = replace(sample(), objects=tuple(replace(o, category="", phrases=()) for o in sample().objects))
+    [example] = all_examples(REFERRING, [replace(bare, expressions=(Expression("both", (0, 1)),))])
+    assert example.reply == "Both: object <OBJ> and object <OBJ>."
 
 
 def test_every_kind_of_phrase_is_asked_for(scenes: list[Sample]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,22 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from neuraltuning.data.records import decode_mask
+
+BEYOND = 1.0
+"""Pixels that a polygon may reach out of its image without being counted; conventions differ by half a pixel."""
+
+_cut_off: ContextVar[list[int] | None] = ContextVar("cut_off", default=None)
+
+
+@contextmanager
+def noting_cut_off() -> Iterator[list[int]]:
+    """Collects, for each object whose polygons reach out of its image, by how many pixels they do in the block."""
+    found: list[int] = []
+    token = _cut_off.set(found)
+    try:
+        yield found
+    finally:
+        _cut_off.reset(token)
 
 
 def mask_from_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -33,6 +52,9 @@ def mask_from_segmentation(segmentation: Any, height: int, width: int) -> NDArra
             raise ValueError("a polygon of the segmentation has no three points")
         if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in polygon):
             raise ValueError("a polygon of the segmentation holds something else than finite numbers")
+    beyond = max(max(-min(p), max(p[0::2]) - width, max(p[1::2]) - height) for p in polygons)
+    if beyond > BEYOND and (noted := _cut_off.get()) is not None:
+        noted.append(math.ceil(beyond))
     # pycocotools computes in integers of the coordinates' size
     limit = 4.0 * max(height, width)
     clipped = [np.clip(np.asarray(polygon, dtype=np.float64), -limit, limit).tolist() for polygon in polygons]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from neuraltuning.data.sample import PHRASE_KINDS, ObjectAnnotation, Phrase, QuestionAnswer, Sample
+from neuraltuning.data.sample import PHRASE_KINDS, Expression, ObjectAnnotation, Phrase, QuestionAnswer, Sample
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def to_record(sample: Sample) -> dict[str, Any]:
         "source": sample.source,
         "license": sample.license,
         "ignored": None if sample.ignored is None else encode_mask(sample.ignored),
+        "expressions": [{"text": item.text, "objects": list(item.objects)} for item in sample.expressions],
     }
 
 
@@ -73,6 +74,8 @@ def from_record(record: Mapping[str, Any], image: Image.Image) -> Sample:
         source=record["source"],
         license=record["license"],
         ignored=_mask(record["ignored"], (image.height, image.width)) if record.get("ignored") else None,
+        # data sets that were written before there were expressions have none
+        expressions=tuple(_expression(item, len(record["objects"])) for item in record.get("expressions") or ()),
     )
 
 
@@ -90,9 +93,13 @@ def _object(record: dict[str, Any], size: tuple[int, int]) -> ObjectAnnotation:
     )
 
 
+class MaskSizeError(ValueError):
+    """A mask has another size than its image."""
+
+
 def _mask(code: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     if tuple(code["size"]) != size:
-        raise ValueError(f"the mask's size {code['size']} is not the image's, {list(size)}")
+        raise MaskSizeError(f"the mask's size {code['size']} is not the image's, {list(size)}")
     return decode_mask(code["counts"], size)
 
 
@@ -129,9 +136,18 @@ def decode_mask(counts: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T.copy()
 
 
+def _expression(record: dict[str, Any], object_count: int) -> Expression:
+    return Expression(record["text"], _indices("an expression", record["objects"], object_count))
+
+
 def _question(record: dict[str, Any], object_count: int) -> QuestionAnswer:
-    objects = tuple(int(index) for index in record["objects"])
-    if any(not 0 <= index < object_count for index in objects):
-        raise ValueError(f"a question names object {max(objects)} of {object_count}")
+    objects = _indices("a question", record["objects"], object_count)
     annotated = tuple(record.get("annotated") or ())  # earlier copies of Scenes have none
     return QuestionAnswer(record["question"], record["answer"], record["kind"], objects, annotated)
+
+
+def _indices(what: str, values: Any, object_count: int) -> tuple[int, ...]:
+    indices = tuple(int(index) for index in values)
+    if wrong := [index for index in indices if not 0 <= index < object_count]:
+        raise ValueError(f"{what} names object {wrong[0]} of {object_count}")
+    return indices

@@ -52,6 +52,31 @@ class ObjectAnnotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Expression:
+    """A referring expression that means several objects of its image together, or none of them (gRefCOCO).
+
+    Attributes:
+        text: as of a `Phrase`: "the two dogs on the left".
+        objects: the indices of what it means in `Sample.objects`; () where nothing of the image fits it.
+    """
+
+    text: str
+    objects: tuple[int, ...]
+
+
+class TagError(ValueError):
+    """The tags of an answer and its objects aren't one for one.
+
+    Attributes:
+        surplus: tags without an object, or objects without a tag where it is negative.
+    """
+
+    def __init__(self, answer: str, tags: int, objects: int) -> None:
+        super().__init__(f"The answer {answer!r} has {tags} {OBJECT_TAG} but names {objects} objects.")
+        self.surplus = tags - objects
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionAnswer:
     """A question about the image and its answer.
 
@@ -71,10 +96,7 @@ class QuestionAnswer:
 
     def __post_init__(self) -> None:
         if self.answer.count(OBJECT_TAG) != len(self.objects):
-            raise ValueError(
-                f"The answer {self.answer!r} has {self.answer.count(OBJECT_TAG)} {OBJECT_TAG} "
-                f"but names {len(self.objects)} objects."
-            )
+            raise TagError(self.answer, self.answer.count(OBJECT_TAG), len(self.objects))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +113,8 @@ class Sample:
         source: where the image comes from: "scenes".
         license: SPDX identifier of the image's licence.
         ignored: (height, width) bool, pixels that count nowhere in scores of masks (ReasonSeg's "ignore"); None: none.
+        expressions: referring expressions that mean several of the objects together, or none; those of exactly one
+            object are its phrases.
     """
 
     id: str
@@ -102,3 +126,4 @@ class Sample:
     source: str = ""
     license: str = ""
     ignored: NDArray[np.bool_] | None = None
+    expressions: tuple[Expression, ...] = ()

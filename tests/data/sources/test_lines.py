@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neuraltuning.data.sample import Phrase, QuestionAnswer
+from neuraltuning.data.sample import Expression, Phrase, QuestionAnswer
 from neuraltuning.data.sources.base import BadRecord
 from neuraltuning.data.sources.lines import read_lines
 from neuraltuning.errors import InputError
@@ -29,6 +29,7 @@ def line() -> dict[str, Any]:
             },
             {"category": "hat", "supercategory": "clothes", "mask": "masks/hat.png"},
         ],
+        "expressions": [{"text": "what is dressed", "objects": [0, 2]}, {"text": "the cat", "objects": []}],
         "captions": ["A dog and a cup."],
         "reasoning": [{"question": "Which barks?", "answer": "The dog <OBJ>.", "objects": [0]}],
         "questions": [{"question": "How many dogs?", "answer": "1", "kind": "count"}],
@@ -66,6 +67,7 @@ def test_everything_that_a_line_may_say(place: Path) -> None:
     assert first.objects[1].phrases == (Phrase("the red cup", "attribute"),)
     assert first.objects[2].supercategory == "clothes"
     assert first.reasoning == (QuestionAnswer("Which barks?", "The dog <OBJ>.", "", (0,)),)
+    assert first.expressions == (Expression("what is dressed", (0, 2)), Expression("the cat", ()))
     assert first.questions == (QuestionAnswer("How many dogs?", "1", "count"),)
     assert (first.captions, first.license) == (("A dog and a cup.",), "CC0-1.0")
     assert (second.id, second.objects) == ("mine", ())
@@ -92,6 +94,10 @@ def test_everything_that_a_line_may_say(place: Path) -> None:
         (
             {"reasoning": [{"question": "Which?", "answer": "It <OBJ>.", "objects": [3]}]},
             r"reasoning\.0: it names object 3, and objects has 3, counted from 0",
+        ),
+        (
+            {"expressions": [{"text": "both", "objects": [0, -1]}]},
+            r"expressions\.0: it names object -1, and objects has 3, counted from 0",
         ),
         ({"image": "pictures/none.png"}, r"its image .*none\.png can't be read"),
     ],

@@ -97,6 +97,7 @@ def edit_instances(place: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
         (lambda refs: refs[0].update(image_id="eleven"), "ref 0, image_id: "),
         (lambda refs: refs[0].update(ann_id=999), "don't belong together: ref 0 is about annotation 999 of image 11"),
         (lambda refs: refs[0].update(image_id=12), "don't belong together"),
+        (lambda refs: refs[4].update(split="test"), r"refs\(unc\)\.p is of another division: ref 4 .* split 'test'"),
     ],
 )
 def test_refs_that_are_none_or_of_other_instances(place: Path, edit: Callable[[Any], Any], message: str) -> None:
@@ -123,6 +124,9 @@ def test_files_that_are_missing_or_damaged(place: Path) -> None:
     (place / "refcoco" / "instances.json").write_text("{")
     with pytest.raises(InputError, match=r"instances\.json is no JSON"):
         read(place)
+    (place / "refcoco" / "instances.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match=r"instances\.json is no JSON"):
+        read(place)
     (place / "refcoco" / "instances.json").unlink()
     with pytest.raises(InputError, match=r"instances\.json can't be read: No such file"):
         read(place)
@@ -146,6 +150,7 @@ def test_files_that_are_missing_or_damaged(place: Path) -> None:
             "has 40 rows and 60 columns, but its annotations are about 40 and 61",
         ),
         (lambda i: i["images"][0].update(file_name="none.jpg"), r"none\.jpg can't be read"),
+        (lambda i: i["images"][0].update(file_name="a\0.jpg"), "its image .* is no file's name"),
         (lambda i: i["images"][0].update(file_name="../refcoco/instances.json"), "lies outside of"),
     ],
 )

@@ -61,14 +61,31 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        InputError: there is no such file, or it is no JSON.
+        InputError: there is no such file, or it is no JSON in UTF-8.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"The file {path} can't be read: {error.strerror or error}.") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8, as JSON is ({error}); save it in that encoding.") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({error}); get a complete copy.") from error
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that aren't blank, each with its number, from 1 on.
+
+    Raises:
+        InputError: there is no such file, or it is no text in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The file {path} can't be read as UTF-8 text: {error}.") from error
 
 
 def parse(kind: type[T], values: Any, path: Path, what: str) -> list[T]:
@@ -136,13 +153,36 @@ def read_file(folder: Path, name: str, what: str) -> tuple[Path, bytes]:
     Raises:
         BadRecord: there is no such file in the folder.
     """
-    path = (folder / name.replace("\\", "/")).resolve()
+    try:
+        path = (folder / name.replace("\\", "/")).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a loop of links
+        raise BadRecord(f"its {what} {name!r} is no file's name") from error
     if not path.is_relative_to(folder.resolve()):
         raise BadRecord(f"its {what} {name!r} lies outside of {folder}")
     try:
         return path, path.read_bytes()
     except OSError as error:
         raise BadRecord(f"its {what} {path} can't be read: {error.strerror or error}") from error
+
+
+def read_mask(
+    folder: Path, name: str, size: tuple[int, int]
+) -> tuple[NDArray[np.bool_], tuple[float, float, float, float]]:
+    """The mask in a picture, grey above 127 (edges are often softened), and its box.
+
+    Args:
+        folder, name: as of `read_picture`.
+        size: height and width of the image.
+
+    Raises:
+        BadRecord: there is no such file in the folder, it has another size, or it covers nothing.
+        InputError: the picture is damaged.
+    """
+    path, data = read_file(folder, name, "mask")
+    pixels = np.asarray(decode_image(data, f"The mask {path}").convert("L"))
+    if pixels.shape != size:
+        raise BadRecord(f"the mask {path} has {pixels.shape[0]} rows and {pixels.shape[1]} columns, not {size}")
+    return _filled(pixels > 127)
 
 
 def object_mask(
@@ -157,6 +197,10 @@ def object_mask(
         mask = mask_from_segmentation(segmentation, *size)
     except ValueError as error:
         raise BadRecord(str(error)) from error
+    return _filled(mask)
+
+
+def _filled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[float, float, float, float]]:
     if not mask.any():
         raise BadRecord("the mask is empty")
     return mask, mask_box(mask)

@@ -9,14 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from neuraltuning.data.images import decode_image
-from neuraltuning.data.sample import OBJECT_TAG, ObjectAnnotation, Phrase, QuestionAnswer, Sample
-from neuraltuning.data.sources.base import BadRecord, Entry, Split, object_mask, parse_one, read_file, read_picture
+from neuraltuning.data.sample import OBJECT_TAG, Expression, ObjectAnnotation, Phrase, QuestionAnswer, Sample
+from neuraltuning.data.sources.base import (
+    BadRecord,
+    Entry,
+    Split,
+    object_mask,
+    parse_one,
+    read_mask,
+    read_picture,
+    text_lines,
+)
 from neuraltuning.errors import InputError
-from neuraltuning.reply import mask_box
 
 
 class _Strict(BaseModel):
@@ -43,10 +49,16 @@ class QuestionLine(_Strict):
     annotated: list[str] = []
 
 
+class ExpressionLine(_Strict):
+    text: str
+    objects: list[int]
+
+
 class Line(_Strict):
     image: str
     id: str = ""
     objects: list[ObjectLine] = []
+    expressions: list[ExpressionLine] = []
     captions: list[str] = []
     reasoning: list[QuestionLine] = []
     questions: list[QuestionLine] = []
@@ -65,14 +77,9 @@ def read_lines(folder: Path, images: Path) -> dict[str, Split]:
     """
     splits = {}
     for path in sorted(folder.glob("*.jsonl")):
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file {path} can't be read as UTF-8 text: {error}.") from error
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         entries = [
             Entry(f"line {number}", lambda s=path.stem, n=number, t=line: _read(s, n, t, images))  # type: ignore[misc]
-            for number, line in lines
+            for number, line in text_lines(path)
         ]
         splits[path.stem] = Split(entries, {"images": len(entries)})
     if not splits:
@@ -94,6 +101,10 @@ def _read(split: str, number: int, text: str, images: Path) -> tuple[Sample, byt
         questions=tuple(_question("questions", place, q, len(objects)) for place, q in enumerate(line.questions)),
         source="jsonl",
         license=line.license,
+        expressions=tuple(
+            Expression(e.text, _indices("expressions", place, e.objects, len(objects)))
+            for place, e in enumerate(line.expressions)
+        ),
     )
     return sample, data
 
@@ -101,13 +112,7 @@ def _read(split: str, number: int, text: str, images: Path) -> tuple[Sample, byt
 def _object(place: int, given: ObjectLine, size: tuple[int, int], images: Path) -> ObjectAnnotation:
     try:
         if isinstance(given.mask, str):
-            path, data = read_file(images, given.mask, "mask")
-            pixels = np.asarray(decode_image(data, f"The mask {path}").convert("L"))
-            if pixels.shape != size:
-                raise BadRecord(f"the mask {path} has {pixels.shape[0]} rows and {pixels.shape[1]} columns, not {size}")
-            mask, box = pixels > 127, mask_box(pixels > 127)
-            if not mask.any():
-                raise BadRecord("the mask is empty")
+            mask, box = read_mask(images, given.mask, size)
         else:
             mask, box = object_mask(given.mask, size)
     except BadRecord as error:
@@ -120,7 +125,12 @@ def _question(field: str, place: int, given: QuestionLine, object_count: int) ->
     tags = given.answer.count(OBJECT_TAG)
     if tags != len(given.objects):
         raise BadRecord(f"{field}.{place}: its answer has {tags} {OBJECT_TAG}, but objects names {len(given.objects)}")
-    wrong = [index for index in given.objects if not 0 <= index < object_count]
+    objects = _indices(field, place, given.objects, object_count)
+    return QuestionAnswer(given.question, given.answer, given.kind, objects, tuple(given.annotated))
+
+
+def _indices(field: str, place: int, objects: list[int], object_count: int) -> tuple[int, ...]:
+    wrong = [index for index in objects if not 0 <= index < object_count]
     if wrong:
         raise BadRecord(f"{field}.{place}: it names object {wrong[0]}, and objects has {object_count}, counted from 0")
-    return QuestionAnswer(given.question, given.answer, given.kind, tuple(given.objects), tuple(given.annotated))
+    return tuple(objects)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
-from neuraltuning.data.sample import ObjectAnnotation, Phrase, Sample
-from neuraltuning.data.sources.base import BadRecord, Entry, Split, object_mask, parse, read_json, read_picture
+from neuraltuning.data.sample import Phrase, Sample
+from neuraltuning.data.sources.base import Entry, Split, parse, read_picture
+from neuraltuning.data.sources.instances import Image, read_instances
 from neuraltuning.data.unpickle import load_plain_pickle
 from neuraltuning.errors import InputError
 
@@ -56,26 +56,6 @@ class Ref(BaseModel):
     sentences: list[Sentence]
 
 
-class Image(BaseModel):
-    id: int
-    file_name: str
-    height: int
-    width: int
-
-
-class Annotation(BaseModel):
-    id: int
-    image_id: int
-    category_id: int
-    segmentation: Any
-
-
-class Category(BaseModel):
-    id: int
-    name: str
-    supercategory: str = ""
-
-
 def read_refer(name: str, folder: Path, images: Path, split_by: str | None = None) -> dict[str, Split]:
     """The splits of a data set of REFER's.
 
@@ -95,37 +75,38 @@ def read_refer(name: str, folder: Path, images: Path, split_by: str | None = Non
         hint = f"there are {', '.join(there)}: choose by --split-by" if there else "unpack REFER's archive there"
         raise InputError(f"There is no {path}; {hint}.")
     refs = parse(Ref, load_plain_pickle(path), path, "ref")
-    instances_path = folder / "instances.json"
-    instances = read_json(instances_path)
-    if not isinstance(instances, dict):
-        raise InputError(f"{instances_path} is not in COCO's format: it holds no object with images and annotations.")
-    found = {i.id: i for i in parse(Image, instances.get("images"), instances_path, "image")}
-    annotations = {a.id: a for a in parse(Annotation, instances.get("annotations"), instances_path, "annotation")}
-    categories = {c.id: c for c in parse(Category, instances.get("categories"), instances_path, "category")}
-
+    instances = read_instances(folder / "instances.json")
+    published = PUBLISHED.get((name, split_by), {})
     by_split: dict[str, dict[int, list[Ref]]] = defaultdict(lambda: defaultdict(list))
     for ref in refs:
-        annotation = annotations.get(ref.ann_id)
-        if annotation is None or annotation.image_id != ref.image_id or ref.image_id not in found:
+        annotation = instances.annotations.get(ref.ann_id)
+        if annotation is None or annotation.image_id != ref.image_id or ref.image_id not in instances.images:
             raise InputError(
-                f"{path} and {instances_path} don't belong together: ref {ref.ref_id} is about annotation {ref.ann_id} "
+                f"{path} and {instances.path} don't belong together: ref {ref.ref_id} is about annotation {ref.ann_id} "
                 f"of image {ref.image_id}, which the second doesn't have."
             )
-        if annotation.category_id not in categories:
-            raise InputError(f"{instances_path}: annotation {ref.ann_id} has no category {annotation.category_id}.")
-        by_split[SPLITS.get(ref.split, ref.split)][ref.image_id].append(ref)
+        instances.category(annotation)
+        split = SPLITS.get(ref.split, ref.split)
+        if published and split not in published:
+            raise InputError(
+                f"{path} is of another division: ref {ref.ref_id} is of the split {ref.split!r}, which {name} by "
+                f"{split_by} doesn't have; get its own file."
+            )
+        by_split[split][ref.image_id].append(ref)
 
     def read(split: str, image: Image, its_refs: list[Ref]) -> tuple[Sample, bytes]:
         picture, data = read_picture(images, image.file_name, (image.height, image.width))
-        objects = tuple(_object(ref, annotations[ref.ann_id], categories, image) for ref in its_refs)
+        objects = tuple(
+            instances.object(instances.annotations[ref.ann_id], tuple(Phrase(s.sent, "") for s in ref.sentences))
+            for ref in its_refs
+        )
         identity = f"{name}-{split_by}-{split}-{image.id}"
         return Sample(identity, picture, objects, source=name, license=LICENSE), data
 
-    published = PUBLISHED.get((name, split_by), {})
     splits = {}
     for split, groups in sorted(by_split.items()):
         entries = [
-            Entry(f"image {number}", lambda s=split, n=number, g=group: read(s, found[n], g))  # type: ignore[misc]
+            Entry(f"image {number}", lambda s=split, n=number, g=group: read(s, instances.images[n], g))  # type: ignore[misc]
             for number, group in sorted(groups.items())
         ]
         members = [ref for group in groups.values() for ref in group]
@@ -133,13 +114,3 @@ def read_refer(name: str, folder: Path, images: Path, split_by: str | None = Non
         known = dict(zip(("refs", "sentences"), published.get(split, ()), strict=False))
         splits[split] = Split(entries, counts, known)
     return splits
-
-
-def _object(ref: Ref, annotation: Annotation, categories: dict[int, Category], image: Image) -> ObjectAnnotation:
-    category = categories[annotation.category_id]
-    try:
-        mask, box = object_mask(annotation.segmentation, (image.height, image.width))
-    except BadRecord as error:
-        raise BadRecord(f"annotation {annotation.id}: {error}") from error
-    phrases = tuple(Phrase(sentence.sent, "") for sentence in ref.sentences)
-    return ObjectAnnotation(category.name, category.supercategory, mask, box, phrases)

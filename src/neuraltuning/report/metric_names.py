@@ -53,6 +53,13 @@ _NAMES = {
     "giou": MetricName("gIoU", "Mean over replies of the IoU of all their masks together; empty on empty counts 1."),
     "mask_count_accuracy": MetricName("right number of masks", "Share of replies with as many masks as objects."),
     "n_acc": MetricName("N-acc", "Share of requests for nothing that were left empty."),
+    "matched_oiou": MetricName(
+        "oIoU, any order", "As oIoU, with the masks of a reply paired with its targets regardless of their order."
+    ),
+    "matched_miou": MetricName("mIoU, any order", "As mIoU, with masks and targets paired regardless of their order."),
+    "united_oiou": MetricName(
+        "oIoU of united masks", "As oIoU, with the masks of a reply and its targets united first: GRES's cIoU."
+    ),
     "t_acc": MetricName("T-acc", "Share of requests for something that were not left empty."),
     "accuracy": MetricName(
         "accuracy",

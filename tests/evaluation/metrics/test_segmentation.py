@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,45 @@ def test_a_reply_without_any_mask_scores_0() -> None:
     assert metric.compute()["miou"] == 0.5
 
 
+def test_matched_scores_know_no_order() -> None:
+    scores = SegmentationScores()
+    scores.add([row(0, 1), row(5)], [row(5, 6), row(0, 1)])
+    result = scores.compute()
+    assert (result["oiou"], result["miou"]) == (0.0, 0.0)
+    assert result["matched_oiou"] == pytest.approx(3 / 4)
+    assert result["matched_miou"] == pytest.approx((1.0 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(("n_predicted", "n_true"), [(3, 3), (2, 4), (4, 2), (1, 3), (3, 1)])
+def test_matched_pairs_are_the_best_of_all(n_predicted: int, n_true: int) -> None:
+    predicted, true = random_masks(4, seed=n_predicted)
+    scores = SegmentationScores()
+    scores.add(predicted[:n_predicted], true[:n_true])
+    few = min(n_predicted, n_true)
+    best = max(
+        sum(mask_iou(predicted[i], true[j]) for i, j in zip(rows, columns, strict=True))
+        for rows in itertools.permutations(range(n_predicted), few)
+        for columns in itertools.combinations(range(n_true), few)
+    )
+    assert scores.compute()["matched_miou"] == pytest.approx(best / max(n_predicted, n_true))
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_what_is_missing_or_surplus_counts_in_matched_scores_too(missing: bool) -> None:
+    two, one = [row(0, 1), row(5, 6, 7)], [row(5, 6, 7)]
+    scores = SegmentationScores()
+    scores.add(*((one, two) if missing else (two, one)))
+    result = scores.compute()
+    assert result["oiou"] == 0.0
+    assert (result["matched_oiou"], result["matched_miou"]) == (pytest.approx(3 / 5), pytest.approx(1 / 2))
+
+
+def test_empty_masks_are_matched_with_empty_targets() -> None:
+    scores = SegmentationScores()
+    scores.add([row(), row(3)], [row(3), row()])
+    assert scores.compute()["matched_miou"] == 1.0
+
+
 def test_a_surplus_mask_is_a_false_positive() -> None:
     metric = SegmentationMetric()
     metric.update(example(row(0, 1)), reply(row(0, 1), row(4, 5, 6)))
@@ -123,7 +163,20 @@ def test_empty_targets() -> None:
     assert result["giou"] == 3 / 5
     assert result["miou"] == 3 / 5
     assert result["n_acc"] == 2 / 3 and result["t_acc"] == 1 / 2
-    assert result["oiou"] == 1 / (1 + 2 + 1)
+    assert result["oiou"] == result["united_oiou"] == 1 / (1 + 2 + 1)
+
+
+def test_united_masks_are_compared_as_a_whole() -> None:
+    """GRES's cIoU: how many masks a reply has, and in what order, makes no difference."""
+    metric = SegmentationMetric()
+    metric.update(example(row(0, 1), row(8, 9)), reply(row(8), row(0, 1)))  # swapped, one pixel missing
+    metric.update(example(row(0, 1), row(1, 2)), reply(row(0, 1, 2, 3)))  # in one mask, one pixel too many
+    metric.update(example(kind="none"), reply(row(5)))
+    result = metric.compute()
+    assert result["united_oiou"] == (3 + 3) / (4 + 4 + 1)
+    assert result["giou"] == (3 / 4 + 3 / 4 + 0) / 3
+    assert result["oiou"] < result["united_oiou"]
+    assert result["by_kind"]["none"]["n_acc"] == 0.0
 
 
 def test_empty_masks_alone_leave_oiou_undefined() -> None:
@@ -147,6 +200,7 @@ def test_kinds_are_scored_apart_as_well() -> None:
     kinds = metric.compute()["by_kind"]
     assert kinds["class"]["oiou"] == 1.0 and kinds["relation"]["oiou"] == 0.0
     assert kinds["class"]["n"] == 1
+    assert "n_acc" not in kinds["class"]
 
 
 def test_merging_processes_changes_no_digit() -> None:

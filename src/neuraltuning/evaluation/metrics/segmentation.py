@@ -1,8 +1,9 @@
-"""Segmentation scores: oIoU (also called cIoU), mIoU, gIoU, Prec@0.5-0.9, N-acc and T-acc.
+"""Segmentation scores: oIoU (also called cIoU), mIoU, gIoU, Prec@0.5-0.9, N-acc, T-acc and GRES's cIoU.
 
 `SegmentationScores` takes masks as arrays, `SegmentationMetric` takes (example, reply) pairs. An item is one reply;
 it may hold several masks. The i-th predicted mask is compared with the i-th target; a missing one scores 0 (its
 target's area goes into the union) and a surplus one is a false positive (its area goes into the union, its IoU is 0).
+The `matched` scores pair them regardless of their order instead, so that the sum of IoUs is largest (as PixelLM does).
 
     scores = SegmentationScores()
     scores.add(predicted_mask, true_mask)        # (H, W), or (N, H, W) for several objects
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
 
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.interval import ItemStatistics, Score
@@ -42,11 +44,16 @@ _COLUMNS = (
     "full",
     "full_recognized",
     "items",
+    "united_intersection",  # pixels, of the item's masks united
+    "united_union",
+    "matched_intersection",  # as the first three, with masks paired regardless of their order
+    "matched_union",
+    "matched_iou",
 )
 
 
 class SegmentationScores:
-    """Streaming, mergeable segmentation scores of plain arrays; keeps a row of 17 numbers an item."""
+    """Streaming, mergeable segmentation scores of plain arrays; keeps a row of 22 numbers an item."""
 
     def __init__(self) -> None:
         self._items = ItemStatistics(_COLUMNS)
@@ -91,16 +98,22 @@ class SegmentationScores:
     def compute(self) -> dict[str, Any]:
         """All scores in 0..1 with intervals, `n` items and `n_masks` masks (pairs, missing and surplus).
 
-        `n_acc` (empty targets left empty) and `t_acc` (targets not left empty) appear where empty targets occur.
+        `n_acc` (empty targets left empty), `t_acc` (targets not left empty) and `united_oiou` (GRES's cIoU: the masks
+        of a reply united, and those of its targets) appear where empty targets occur.
         """
         mean = self._items.ratio
         functions: dict[str, Score] = {"oiou": mean("intersection", "union"), "miou": mean("iou", "masks")}
         functions |= {name: mean(name, "masks") for name in _PRECISIONS}
         functions |= {"giou": mean("giou", "items"), "mask_count_accuracy": mean("right_count", "items")}
+        functions |= {
+            "matched_oiou": mean("matched_intersection", "matched_union"),
+            "matched_miou": mean("matched_iou", "masks"),
+        }
         if self._items.total("empty"):
             functions |= {
                 "n_acc": mean("empty_recognized", "empty"),
                 "t_acc": mean("full_recognized", "full"),
+                "united_oiou": mean("united_intersection", "united_union"),
             }
         return {**self._items.scores(functions), "n": len(self._items), "n_masks": int(self._items.total("masks"))}
 
@@ -136,9 +149,10 @@ class SegmentationMetric:
 
     def compute(self) -> dict[str, Any]:
         """`SegmentationScores.compute`, and under `by_kind` the main ones for each kind of example."""
-        shown = ("oiou", "oiou_ci95", "miou", "miou_ci95", "prec@0.5", "prec@0.5_ci95", "n", "n_masks")
+        main = ("oiou", "miou", "prec@0.5", "matched_oiou", "n_acc")
+        shown = (*(key for name in main for key in (name, f"{name}_ci95")), "n", "n_masks")
         kinds = {kind: self._by_kind[kind].compute() for kind in sorted(self._by_kind)}
-        by_kind = {kind: {name: scores[name] for name in shown} for kind, scores in kinds.items()}
+        by_kind = {kind: {name: scores[name] for name in shown if name in scores} for kind, scores in kinds.items()}
         return {**self._all.compute(), **({"by_kind": by_kind} if by_kind else {})}
 
 
@@ -173,28 +187,52 @@ def _masks(masks: Any, name: str) -> NDArray[np.bool_]:
     return array.astype(bool)
 
 
-def _statistics(predictions: NDArray[np.bool_], targets: NDArray[np.bool_]) -> dict[str, float]:
-    """One item's row of `_COLUMNS`."""
-    pairs = min(len(predictions), len(targets))
-    first, second = (predictions[:pairs], targets[:pairs]) if pairs else (targets[:0], targets[:0])
+def _paired(
+    predictions: NDArray[np.bool_], targets: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> tuple[float, float, list[float]]:
+    """Intersection, union and IoUs of an item whose predictions `rows` belong to the targets `columns`."""
+    first, second = (predictions[rows], targets[columns]) if len(rows) else (targets[:0], targets[:0])
     intersections = (first & second).sum(axis=(1, 2), dtype=np.int64)
     unions = (first | second).sum(axis=(1, 2), dtype=np.int64)
     # Nothing to find and nothing found is right, also where no task token was written for it.
-    missing_targets = targets[pairs:].sum(axis=(1, 2), dtype=np.int64)
+    missing = np.delete(targets, columns, axis=0).sum(axis=(1, 2), dtype=np.int64)
+    surplus = np.delete(predictions, rows, axis=0)
     ious = [1.0 if union == 0 else hit / union for hit, union in zip(intersections, unions, strict=True)]
-    ious += [1.0 if area == 0 else 0.0 for area in missing_targets]
-    ious += [0.0] * (len(predictions) - pairs)
+    ious += [1.0 if area == 0 else 0.0 for area in missing]
+    ious += [0.0] * len(surplus)
+    union = unions.sum() + missing.sum() + surplus.sum(dtype=np.int64)
+    return float(intersections.sum()), float(union), ious
+
+
+def _best_pairs(
+    predictions: NDArray[np.bool_], targets: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of predictions and targets that are paired so that the sum of IoUs is largest."""
+    flat, sought = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (predictions, targets))
+    hits = flat @ sought.T
+    unions = flat.sum(1)[:, None] + sought.sum(1) - hits
+    return linear_sum_assignment(np.where(unions > 0, hits / np.maximum(unions, 1.0), 1.0), maximize=True)
+
+
+def _statistics(predictions: NDArray[np.bool_], targets: NDArray[np.bool_]) -> dict[str, float]:
+    """One item's row of `_COLUMNS`."""
+    order = np.arange(min(len(predictions), len(targets)))
+    intersection, union, ious = matched = _paired(predictions, targets, order, order)
+    if len(order) and max(len(predictions), len(targets)) > 1:
+        matched = _paired(predictions, targets, *_best_pairs(predictions, targets))
 
     predicted_any = bool(predictions.any())
     true_any = bool(targets.any())
+    found, sought = predictions.any(axis=0), targets.any(axis=0)
     if predicted_any and true_any:
-        united, sought = predictions.any(axis=0), targets.any(axis=0)
-        giou = float((united & sought).sum() / (united | sought).sum())
+        united = int((found & sought).sum()), int((found | sought).sum())
+        giou = united[0] / united[1]
     else:
+        united = 0, int(found.sum() + sought.sum())  # one of them is empty
         giou = float(predicted_any == true_any)
     return {
-        "intersection": float(intersections.sum()),
-        "union": float(unions.sum() + missing_targets.sum() + predictions[pairs:].sum(dtype=np.int64)),
+        "intersection": intersection,
+        "union": union,
         "iou": float(sum(ious)),
         **{name: sum(iou >= t for iou in ious) for name, t in zip(_PRECISIONS, THRESHOLDS, strict=True)},
         "masks": len(ious),
@@ -205,4 +243,9 @@ def _statistics(predictions: NDArray[np.bool_], targets: NDArray[np.bool_]) -> d
         "full": float(true_any),
         "full_recognized": float(true_any and predicted_any),
         "items": 1.0,
+        "united_intersection": united[0],
+        "united_union": united[1],
+        "matched_intersection": matched[0],
+        "matched_union": matched[1],
+        "matched_iou": float(sum(matched[2])),
     }

@@ -25,7 +25,9 @@ def test_configuration_loads_and_survives_being_written(path: Path, tmp_path: Pa
         assert get_task(name).name == name
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if "decoders: {}" not in path.read_text()], ids=lambda path: path.stem
+)
 def test_every_key_of_the_state_is_written_out(path: Path) -> None:
     """`words` among them: at its default of none, nothing of a text is compared with the image."""
     written = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["state"]

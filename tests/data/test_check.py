@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -12,11 +13,17 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from neuraltuning.data.check import check, difference_hash
+from neuraltuning.data.check import check
+from neuraltuning.data.convert import convert, summary
+from neuraltuning.data.near_duplicates import difference_hash
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.errors import InputError
+from neuraltuning.model import MultitaskModel
+from neuraltuning.packing import Packer
+from tests.data.sources.published import refer
 from tests.data.test_store import encoded, write_split
+from tests.tiny_models import model_settings
 
 
 def store(folder: Path, splits: dict[str, list[Sample]]) -> None:
@@ -89,6 +96,55 @@ def test_records_that_can_not_be_read(tmp_path: Path, splits: dict[str, list[Sam
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
     assert kinds(tmp_path) == [("unreadable", "train", "number 3")]
     assert "truncated or damaged" in check(tmp_path).fatal[0].detail
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind"),
+    [
+        (lambda row: row["objects"][0]["mask"].update(size=[224, 223]), "mask_size"),
+        (lambda row: row["reasoning"][0].update(objects=[]), "tag_without_object"),
+        (lambda row: row["reasoning"][0].update(answer="Nothing."), "object_without_tag"),
+        (lambda row: row["reasoning"][0].update(objects=[9] * len(row["reasoning"][0]["objects"])), "unreadable"),
+        (lambda row: row["captions"].append("A dog <OBJ>."), "stray_tag"),
+    ],
+)
+def test_masks_and_tags_that_belong_to_nothing(
+    tmp_path: Path, splits: dict[str, list[Sample]], edit: Callable[[dict[str, Any]], None], kind: str
+) -> None:
+    store(tmp_path, splits)
+    path = tmp_path / "train" / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(path)
+    rows = table.to_pylist()
+    place = next(n for n, row in enumerate(rows) if row["reasoning"])
+    edit(rows[place])
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    [found] = check(tmp_path).problems
+    assert (found.kind, found.split) == (kind, "train")
+    assert bool(check(tmp_path).fatal) == (kind != "stray_tag")
+
+
+def test_texts_that_find_no_room_in_a_row(tmp_path: Path, splits: dict[str, list[Sample]]) -> None:
+    """Training leaves them out; only if they are many it fails."""
+    model = MultitaskModel.build(model_settings(tmp_path / "model"))
+    splits["train"][1] = replace(splits["train"][1], captions=("A very long caption. " * 60,))
+    store(tmp_path / "data", splits)
+    packer = Packer(model, 600)
+    findings = check(tmp_path / "data", packer, max_left_out=0.3)
+    [found] = findings.problems
+    assert (found.kind, found.sample) == ("too_long", splits["train"][1].id)
+    assert found.detail.endswith("positions, a row has 600")
+    assert findings.fatal == []
+    assert check(tmp_path / "data", packer, max_left_out=0.1).fatal == [found]
+
+
+def test_polygons_that_reached_out_of_their_image(tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    manifest = convert("refcoco", tmp_path / "refcoco", tmp_path / "images", tmp_path / "out")
+    assert manifest["splits"]["validation"]["cut_off"] == {"refcoco-unc-validation-13": 1}
+    assert "polygons of 1 objects cut off at the image's edge" in summary(manifest)[-1]
+    [found] = check(tmp_path / "out").problems
+    assert (found.kind, found.split, found.sample) == ("cut_off", "validation", "refcoco-unc-validation-13")
+    assert check(tmp_path / "out").fatal == []
 
 
 def test_the_hash_tells_pictures_apart_and_not_their_brightness(splits: dict[str, list[Sample]]) -> None:

@@ -7,31 +7,36 @@ what is trained on.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from neuraltuning.data.sample import Sample
-from neuraltuning.data.store import PATTERN, StoredSamples
+from neuraltuning.data.location import Location
+from neuraltuning.data.near_duplicates import NearPictures, difference_hash
+from neuraltuning.data.records import MaskSizeError
+from neuraltuning.data.sample import OBJECT_TAG, Sample, TagError
+from neuraltuning.data.shards import read_manifest
+from neuraltuning.data.store import open_stored, split_names
 from neuraltuning.errors import InputError
 from neuraltuning.tasks import get_task, task_names
 
-HASH_SIDE = 8
-"""Rows and columns of a difference hash: 64 bits a picture."""
-NEAR = 3
-"""Bits that the hashes of nearly equal pictures may differ in."""
-BANDS = NEAR + 1
-"""Parts of a hash: of two that differ in at most `NEAR` bits, one part is equal."""
+if TYPE_CHECKING:
+    from neuraltuning.packing import Packer
 
 KINDS = {
-    "unreadable": "a record that can't be read; training would stop at it",
+    "unreadable": "a record that can't be read",
+    "mask_size": "a mask of another size than its image",
+    "tag_without_object": f"an answer with more {OBJECT_TAG} than objects",
+    "object_without_tag": f"an answer with fewer {OBJECT_TAG} than objects",
+    "stray_tag": f"an {OBJECT_TAG} in a text whose tags mean no objects",
+    "too_long": "a sample with a text that finds no room in a row",
+    "cut_off": "an image whose objects' polygons reached out of it, and were cut off",
     "useless": "an image that no task can learn from",
     "empty_mask": "an object whose mask covers nothing",
     "unused_object": "an object that no phrase and no answer means",
@@ -40,7 +45,7 @@ KINDS = {
     "near_leak": "a picture that nearly stands in two splits",
 }
 """What is looked for -> what it is."""
-FATAL = ("unreadable", "empty_mask")
+FATAL = ("unreadable", "mask_size", "tag_without_object", "object_without_tag", "empty_mask")
 """What training or scoring would fail on."""
 
 
@@ -68,10 +73,12 @@ class Findings:
     Attributes:
         samples: split -> its number of samples.
         problems: in the order of the records.
+        max_left_out: share of a split's samples with a text that is too long from which on training may fail.
     """
 
     samples: dict[str, int]
     problems: list[Problem]
+    max_left_out: float = 1.0
 
     @property
     def counts(self) -> Counter[tuple[str, str]]:
@@ -81,43 +88,71 @@ class Findings:
     @property
     def fatal(self) -> list[Problem]:
         """What training or scoring would fail on."""
-        return [problem for problem in self.problems if problem.kind in FATAL]
+        too_long = {s for s, n in self.samples.items() if self.counts["too_long", s] > self.max_left_out * n}
+        return [p for p in self.problems if p.kind in FATAL or (p.kind == "too_long" and p.split in too_long)]
 
     def as_dict(self) -> dict[str, Any]:
         return {"samples": self.samples, "problems": [asdict(problem) for problem in self.problems]}
 
 
-def check(folder: Path) -> Findings:
+def check(source: str | Path, packer: Packer | None = None, max_left_out: float = 1.0) -> Findings:
     """Reads a data set and lists what is wrong with it.
 
+    Args:
+        source: its folder or address.
+        packer: of the model and the rows that the texts have to fit; without one their length isn't looked at.
+        max_left_out: see `Findings`.
+
     Raises:
-        InputError: the folder holds no data set of `data convert`.
+        InputError: the folder holds no data set of `data convert`, or the address can't be reached.
     """
-    splits = sorted(p for p in folder.iterdir() if p.is_dir() and any(p.glob(PATTERN))) if folder.is_dir() else []
-    if not splits:
-        raise InputError(f"{folder} holds no split with {PATTERN}; write it with: neuraltuning data convert.")
     problems: list[Problem] = []
     sizes: dict[str, int] = {}
     pictures = _Pictures()
-    for path in splits:
-        samples = StoredSamples(path)
-        sizes[path.name] = len(samples)
-        for place in track(range(len(samples)), f"Checking {path.name}", console=Console(stderr=True)):
+    manifest = read_manifest(Location(source))
+    for name in split_names(source):
+        samples = open_stored(source, name)
+        assert samples is not None
+        if manifest is not None and name in manifest.splits:
+            cut_off = manifest.splits[name].cut_off
+            problems += [Problem("cut_off", name, sample, f"of {count} objects") for sample, count in cut_off.items()]
+        sizes[name] = len(samples)
+        for place in track(range(len(samples)), f"Checking {name}", console=Console(stderr=True)):
             try:
                 sample = samples[place]
             except InputError as error:
-                problems.append(Problem("unreadable", path.name, f"number {place}", str(error)))
+                problems.append(Problem(_kind(error), name, f"number {place}", str(error)))
                 continue
-            problems += [Problem(kind, path.name, sample.id, detail) for kind, detail in _in_sample(sample)]
-            problems += [Problem(kind, path.name, sample.id, d) for kind, d in pictures.add(path.name, sample)]
-    return Findings(sizes, problems)
+            problems += [Problem(kind, name, sample.id, detail) for kind, detail in _in_sample(sample, packer)]
+            problems += [Problem(kind, name, sample.id, d) for kind, d in pictures.add(name, sample)]
+    return Findings(sizes, problems, max_left_out)
 
 
-def _in_sample(sample: Sample) -> Iterator[tuple[str, str]]:
+def _kind(error: InputError) -> str:
+    """What kind of finding a record is that can't be read."""
+    if isinstance(error.__cause__, MaskSizeError):
+        return "mask_size"
+    if isinstance(error.__cause__, TagError):
+        return "tag_without_object" if error.__cause__.surplus > 0 else "object_without_tag"
+    return "unreadable"
+
+
+def _in_sample(sample: Sample, packer: Packer | None) -> Iterator[tuple[str, str]]:
     rng = np.random.default_rng(0)
-    if not any(get_task(name).examples(sample, rng) for name in task_names()):
+    examples = [example for name in task_names() for example in get_task(name).examples(sample, rng)]
+    if not examples:
         yield "useless", "it has no phrase, caption, question or answer"
+    if packer is not None and not all(map(packer.fits, examples)):
+        longest = max(examples, key=packer.length)
+        yield "too_long", f"{longest.task}: {packer.length(longest)} positions, a row has {packer.row_length}"
+    texts = [phrase.text for item in sample.objects for phrase in item.phrases]
+    texts += [*sample.captions, *(expression.text for expression in sample.expressions)]
+    texts += [question.question for question in (*sample.reasoning, *sample.questions)]
+    for text in texts:
+        if OBJECT_TAG in text:
+            yield "stray_tag", repr(text)
     meant = {index for question in (*sample.reasoning, *sample.questions) for index in question.objects}
+    meant |= {index for expression in sample.expressions for index in expression.objects}
     for index, annotation in enumerate(sample.objects):
         if not annotation.mask.any():
             yield "empty_mask", f"object {index} ({annotation.category})"
@@ -126,40 +161,22 @@ def _in_sample(sample: Sample) -> Iterator[tuple[str, str]]:
 
 
 class _Pictures:
-    """The pictures seen so far, by their pixels and by parts of their hashes."""
+    """The pictures seen so far, by their pixels and by their hashes."""
 
     def __init__(self) -> None:
         self.equal: dict[bytes, tuple[str, str]] = {}
-        # by a part of the hash: hash -> split -> the first sample; plain pictures are many and have one hash
-        self.near: dict[tuple[int, int], dict[int, dict[str, str]]] = defaultdict(dict)
+        self.near: NearPictures[dict[str, str]] = NearPictures(dict)  # split -> its first sample
 
     def add(self, split: str, sample: Sample) -> Iterator[tuple[str, str]]:
         """Findings about a picture, against all before it."""
         key = hashlib.sha256(repr(sample.image.size).encode() + sample.image.tobytes()).digest()
         code = difference_hash(sample.image)
-        parts = [(band, (code >> (64 // BANDS * band)) & (2 ** (64 // BANDS) - 1)) for band in range(BANDS)]
         if key in self.equal:
             other_split, other = self.equal[key]
             yield ("duplicate", f"as {other}") if other_split == split else ("leak", f"as {other} of {other_split}")
         else:
-            near = [seen for part in parts for other, seen in self.near[part].items() if _differ(code, other) <= NEAR]
-            found = {name: other for seen in near for name, other in seen.items() if name != split}
+            found = {name: other for seen in self.near.near(code) for name, other in seen.items() if name != split}
             for other_split, other in sorted(found.items())[:1]:
                 yield "near_leak", f"nearly as {other} of {other_split}"
         self.equal.setdefault(key, (split, sample.id))
-        for part in parts:
-            self.near[part].setdefault(code, {}).setdefault(split, sample.id)
-
-
-def _differ(one: int, other: int) -> int:
-    """In how many bits."""
-    return (one ^ other).bit_count()
-
-
-def difference_hash(image: Image.Image) -> int:
-    """64 bits: whether a picture, scaled to 9 x 8 grey pixels, grows brighter from each pixel to the next.
-
-    It stays nearly the same when the picture is scaled, compressed or recoloured.
-    """
-    grey = np.asarray(image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX), dtype=np.int16)
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+        self.near.at(code).setdefault(split, sample.id)

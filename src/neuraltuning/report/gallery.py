@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from neuraltuning.report.html import Html, element, join
 from neuraltuning.report.metric_names import metric_name, title
-from neuraltuning.report.overlay import PALETTE, draw_masks, palette_color
+from neuraltuning.report.overlay import draw_masks, palette_color
 from neuraltuning.report.run_files import Mask, ShowcaseItem
 
 SHOWN_SIZE = 400
@@ -55,15 +55,16 @@ def gallery(
     return element("section", element("h2", "Replies"), element("p", note, class_="note"), parts, id="replies")
 
 
-def colored_text(text: str, masks: Sequence[Mask], count: int) -> Html:
+def colored_text(text: str, masks: Sequence[Mask], count: int, objects: Sequence[int] = ()) -> Html:
     """A reply or reference as HTML: each object's name in its mask's color, task tokens as numbered marks.
 
     Args:
         text: with task tokens.
         masks: the i-th one belongs to the i-th object token and may say which phrase names it.
         count: masks that are drawn; a token beyond them is marked as having none.
+        objects: for each object token the place of its mask among those drawn, where they aren't in order.
     """
-    text = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT].rstrip() + " \u2026"
+    text = shortened(text)
     parts: list[Html | str] = []
     place = number = 0
     for token in _TASK_TOKEN.finditer(text):
@@ -74,23 +75,26 @@ def colored_text(text: str, masks: Sequence[Mask], count: int) -> Html:
             continue
         phrase = masks[number].phrase if number < len(masks) else ""
         name = _name_at_end(before, phrase)
-        color = f"--mask:{_css(number)}"
+        place_of_mask = objects[number] if number < len(objects) else number
+        color = mask_color(place_of_mask)
         parts.append(before[: len(before) - len(name)])
         if name.strip():
             parts.append(element("span", name.strip(), class_="name", style=color))
-        drawn = number < count
-        parts.append(
-            element(
-                "span",
-                number + 1,
-                class_="badge" if drawn else "badge none",
-                style=color,
-                title=None if drawn else "no mask",
-            )
-        )
+        parts.append(mask_badge(place_of_mask, drawn=place_of_mask < count))
         number += 1
     parts.append(text[place:])
     return join(parts)
+
+
+def mask_color(place: int) -> str:
+    """The style of what belongs to the mask at a place."""
+    return "--mask:#{:02x}{:02x}{:02x}".format(*palette_color(place))
+
+
+def mask_badge(place: int, *, drawn: bool = True) -> Html:
+    """The number of a mask in its color."""
+    style, title = ("badge", None) if drawn else ("badge none", "no mask")
+    return element("span", place + 1, class_=style, style=mask_color(place), title=title)
 
 
 def picture(image: Image.Image, name: str) -> Html:
@@ -120,7 +124,7 @@ def _task(task: str, items: Sequence[ShowcaseItem]) -> Html:
 
 def _card(item: ShowcaseItem) -> Html:
     reply = colored_text(item.reply, item.masks, len(item.masks)) if item.reply.strip() else element("em", "no reply")
-    exchange = [element("p", _shortened(item.prompt), class_="prompt"), element("p", reply, class_="reply")]
+    exchange = [element("p", shortened(item.prompt), class_="prompt"), element("p", reply, class_="reply")]
     if item.reference.strip() and item.reference.strip() != item.reply.strip():
         truth = colored_text(item.reference, item.masks, len(item.target_masks))
         exchange.append(element("p", element("span", "reference", class_="tag"), truth, class_="reference"))
@@ -158,21 +162,27 @@ def _pictures(item: ShowcaseItem) -> Html | None:
     return element("div", figures, class_="pictures" + (" two" if len(figures) > 1 else "")) if figures else None
 
 
-def _overlay(image: Image.Image, masks: Sequence[Mask]) -> Image.Image:
-    """The picture at its shown size with its masks, smoothed to that size, on it."""
+def masked(image: Image.Image, masks: Sequence[NDArray[np.bool_]]) -> Image.Image:
+    """The picture at its shown size with its (height, width) masks, smoothed to that size, on it."""
     shown = _resized(image)
-    decoded = [_decoded(mask, image.size, shown.size) for mask in masks]
-    labels = [str(i + 1) for i in range(len(decoded))] if len(decoded) > 1 else None
-    return draw_masks(shown, decoded, labels=labels)
+    scaled = [
+        np.asarray(Image.fromarray(mask).convert("L").resize(shown.size, Image.Resampling.BICUBIC)) > 127
+        for mask in masks
+    ]
+    labels = [str(i + 1) for i in range(len(scaled))] if len(scaled) > 1 else None
+    return draw_masks(shown, scaled, labels=labels)
 
 
-def _decoded(mask: Mask, size: tuple[int, int], shown: tuple[int, int]) -> NDArray[np.bool_]:
+def _overlay(image: Image.Image, masks: Sequence[Mask]) -> Image.Image:
+    return masked(image, [_decoded(mask, image.size) for mask in masks])
+
+
+def _decoded(mask: Mask, size: tuple[int, int]) -> NDArray[np.bool_]:
     from pycocotools import mask as coco
 
     if [int(side) for side in mask.rle["size"]] != [size[1], size[0]]:
-        return np.zeros((shown[1], shown[0]), dtype=bool)
-    pixels = coco.decode({"size": list(mask.rle["size"]), "counts": mask.rle["counts"]})
-    return np.asarray(Image.fromarray(pixels * 255).resize(shown, Image.Resampling.BICUBIC)) > 127
+        return np.zeros((size[1], size[0]), dtype=bool)
+    return coco.decode({"size": list(mask.rle["size"]), "counts": mask.rle["counts"]}).astype(bool)
 
 
 def _open(path: Path | None) -> Image.Image | None:
@@ -211,9 +221,6 @@ def _name_at_end(before: str, phrase: str) -> str:
     return found.group() if found else before[start:] if whole else ""
 
 
-def _css(index: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*palette_color(index % len(PALETTE)))
-
-
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text of a length that a page has room for."""
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT].rstrip() + " \u2026"

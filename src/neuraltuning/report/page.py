@@ -11,13 +11,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from neuraltuning.files import atomic_path
 from neuraltuning.report.gallery import gallery
-from neuraltuning.report.html import Html, element, join
+from neuraltuning.report.html import Html, document, element
 from neuraltuning.report.metric_names import metric_name, title
 from neuraltuning.report.run_files import Run, number, read_run
 from neuraltuning.report.scores import explanations, full_tables, headline, interval, score_card, split_table
@@ -56,21 +55,8 @@ def render(run: Run) -> Html:
         _meanings(run),
     ]
     present = [section for section in sections if section is not None]
-    style = resources.files("neuraltuning.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element(
-            "meta",
-            http_equiv="Content-Security-Policy",
-            content="default-src 'none'; img-src data:; style-src 'unsafe-inline'",
-        ),
-        element("title", f"{run.name}: neural tuning report"),
-        element("style", Html(style)),
-    )
-    body = element("body", _header(run, split), element("main", present), element("footer", _footer()))
-    return join([Html("<!DOCTYPE html>\n"), element("html", head, body, lang="en")])
+    body = [_header(run, split), element("main", present), element("footer", _footer())]
+    return document(f"{run.name}: neural tuning report", body)
 
 
 def _header(run: Run, split: str) -> Html:

@@ -25,23 +25,61 @@ class Record(BaseModel):
     id: str
 
 
-class Annotation(Record):
+class ModelReply(Record):
+    """What a model was asked and what it cost.
+
+    Attributes:
+        model: the name that its server calls it by.
+        prompt: name and digest of the prompt's file.
+        input_tokens, output_tokens: as its server counted them, or an estimate where it doesn't.
+        cost: in the currency of the prices; of a reply that was lost on the way, the most that it can have cost.
+    """
+
+    model: str
+    prompt: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+
+class Annotation(ModelReply):
     """`annotate`: what a vision-language model wrote about an image.
 
     Attributes:
         caption, question, answer: its texts, without tags.
-        model: the name that its server calls it by.
-        prompt: name and digest of the prompts' files.
-        input_tokens, output_tokens: as its server counted them.
     """
 
     caption: str
     question: str
     answer: str
-    model: str
-    prompt: str
-    input_tokens: int = 0
-    output_tokens: int = 0
+
+
+Reason = Literal["empty", "format", "refusal", "language", "cut_off", "rejected", "unanswered"]
+
+
+class Failure(ModelReply):
+    """A reply that could not be used, or none.
+
+    Attributes:
+        reason: "empty", "format" (not the JSON that was asked for), "refusal", "language", "cut_off" (at the largest
+            number of tokens), "rejected" (the server won't take the request), or "unanswered" (time-outs, errors of
+            the server, a cut connection).
+        detail: what was found.
+        reply: the beginning of the reply.
+    """
+
+    reason: Reason
+    detail: str
+    reply: str = ""
+
+
+class BlindAnswer(ModelReply):
+    """`filter`: how a text-only model answers an item's question without the image."""
+
+    answer: str
+
+
+Rule = Literal["meaningless", "length", "blind"]
 
 
 class Rejection(BaseModel):
@@ -54,13 +92,19 @@ class Rejection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rule: Literal["meaningless", "length", "blind"]
+    rule: Rule
     detail: str
 
 
 class Verdict(Record):
-    """`filter`: an item is kept if no rule rejects it."""
+    """`filter`: an item is kept if no rule rejects it.
 
+    Attributes:
+        rules: that were applied.
+        rejections: at most one a rule.
+    """
+
+    rules: tuple[Rule, ...] = ()
     rejections: tuple[Rejection, ...] = ()
 
     @property
@@ -91,6 +135,8 @@ class Review(Record):
         answer: the answer with its tags as the person left it.
         reason: of a rejection.
         time: of the decision, ISO 8601 in UTC.
+        question: that was reviewed; of an item that was annotated anew with another one the review doesn't count.
+            Empty: any.
     """
 
     reviewer: str
@@ -98,6 +144,7 @@ class Review(Record):
     answer: str
     reason: str = ""
     time: str = ""
+    question: str = ""
 
 
 def untag(answer: str) -> tuple[str, tuple[int, ...]]:

@@ -1,14 +1,15 @@
 """The working folder that the steps share.
 
 workspace.json       where the images come from: a data set that `neuraltuning data convert` wrote
-annotations.jsonl    annotate
-verdicts.jsonl       filter
+annotations.jsonl    annotate; failures.jsonl: replies that could not be used
+verdicts.jsonl       filter; blind_answers.jsonl: what a model says without the image, blind_failures.jsonl: nothing
 taggings.jsonl       tag
 reviews.jsonl        review
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -22,7 +23,7 @@ from neuraltuning.data.sample import Sample
 from neuraltuning.data.store import PATTERN, StoredSamples
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.files import write_json
-from neuraltuning.mmud.records import Annotation, Record, Review, Tagging, Verdict
+from neuraltuning.mmud.records import Annotation, BlindAnswer, Failure, Record, Review, Tagging, Verdict
 
 T = TypeVar("T", bound=Record)
 
@@ -91,7 +92,7 @@ class Workspace:
     Attributes:
         folder: it.
         data: the data set's folder.
-        annotations, verdicts, taggings, reviews: what the steps wrote.
+        annotations, failures, verdicts, blind_answers, blind_failures, taggings, reviews: what the steps wrote.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -110,7 +111,10 @@ class Workspace:
             raise InputError(f"{folder / SETTINGS} names the data set {self.data}, which is gone.")
         self.folder = folder
         self.annotations = Journal(folder / "annotations.jsonl", Annotation)
+        self.failures = Journal(folder / "failures.jsonl", Failure)
         self.verdicts = Journal(folder / "verdicts.jsonl", Verdict)
+        self.blind_answers = Journal(folder / "blind_answers.jsonl", BlindAnswer)
+        self.blind_failures = Journal(folder / "blind_failures.jsonl", Failure)
         self.taggings = Journal(folder / "taggings.jsonl", Tagging)
         self.reviews = Journal(folder / "reviews.jsonl", Review)
         self._splits: dict[str, StoredSamples] | None = None
@@ -133,6 +137,21 @@ class Workspace:
         write_json(folder / SETTINGS, {"data": str(data.resolve())})
         return cls(folder)
 
+    @contextlib.contextmanager
+    def lock(self, step: str) -> Iterator[None]:
+        """Keeps a second process from doing the same step, and paying for it twice.
+
+        Raises:
+            InputError: another one is at it.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / f".{step}.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise InputError(f"Another `mmud {step}` works in {self.folder}; wait until it ends.") from error
+
     def ids(self) -> list[str]:
         """The ids of all items, split by split in the data set's order."""
         return list(self._index())
@@ -143,11 +162,15 @@ class Workspace:
         Raises:
             InputError: the data set holds no such item, or it is damaged.
         """
+        return self.read(item)[0]
+
+    def read(self, item: str) -> tuple[Sample, bytes]:
+        """The sample of an item and its picture's file, see `sample`."""
         if item not in self._index():
             raise InputError(f"{self.data} holds no {item}, which {self.folder} names; it is another data set now.")
         split, place = self._index()[item]
         assert self._splits is not None
-        return self._splits[split][place]
+        return self._splits[split].read(place)
 
     def _index(self) -> dict[str, tuple[str, int]]:
         if self._places is None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import errno
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -212,17 +214,41 @@ def test_data_convert_prints_counts_and_what_is_left_out(run: Run, tmp_path: Pat
     assert out.splitlines()[-1] == str(tmp_path / "out" / "dataset.json")
 
 
+def test_data_convert_of_files_that_are_not_what_they_should_be(run: Run, tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    arguments = ("--images", tmp_path / "images", "--to", tmp_path / "out")
+    (tmp_path / "refcoco" / "snli_ve_dev.jsonl").write_bytes(b'{"sentence2": "caf\xe9"}')
+    (tmp_path / "images" / "train.json").write_text('[{"id": ')
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("../a.txt", "a")
+    cases = {
+        ("refcoco", "coco"): "holds no instances_*.json and no captions_*.json",
+        ("refcoco", "snli-ve"): "snli_ve_dev.jsonl can't be read as UTF-8 text",
+        ("images", "llava"): "train.json is no JSON",
+        ("refcoco", "duts"): "holds no folder DUTS-TR-Mask or DUTS-TE-Mask of masks",
+        ("a.zip", "refcoco"): "a.zip is not unpacked: its entry '../a.txt' would leave the folder",
+        ("a.zip/refcoco", "refcoco"): "a.zip is not unpacked",
+        ("none.zip", "refcoco"): "There is no folder",
+    }
+    for (folder, kind), sentence in cases.items():
+        status, out, err = run("data", "convert", tmp_path / folder, "--from", kind, *arguments)
+        assert (status, out) == (2, "")
+        assert sentence in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_data_check_says_what_would_fail(run: Run, tmp_path: Path) -> None:
     refer(tmp_path / "refcoco", tmp_path / "images")
     arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
     assert run("data", "convert", tmp_path / "refcoco", *arguments)[0] == 0
     status, out, _ = run("data", "check", tmp_path / "out")
     assert status == 0
-    assert "Nothing was found." in out
-    assert json.loads((tmp_path / "out" / "check.json").read_text()) == {
-        "samples": {"test_a": 1, "train": 2, "validation": 1},
-        "problems": [],
-    }
+    assert "cut_off: an image whose" in out
+    findings = json.loads((tmp_path / "out" / "check.json").read_text())
+    assert findings["samples"] == {"train": 2, "validation": 1, "test_a": 1}
+    assert [problem["kind"] for problem in findings["problems"]] == ["cut_off"]
     shard = tmp_path / "out" / "train" / "part-00000.parquet"
     data = shard.read_bytes()
     place = data.index(b"JFIF")
@@ -231,6 +257,20 @@ def test_data_check_says_what_would_fail(run: Run, tmp_path: Path) -> None:
     assert status == 1
     assert "unreadable" in out
     assert "Training or scoring would fail on" in err
+
+
+def test_data_check_reads_an_address_and_writes_here(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
+    assert run("data", "convert", tmp_path / "refcoco", *arguments)[0] == 0
+    fsspec.filesystem("memory").put(str(tmp_path / "out"), "/checked", recursive=True)
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run("data", "check", "memory://checked")
+    assert (status, out.splitlines()[-1]) == (0, "check.json")
+    assert json.loads((tmp_path / "check.json").read_text())["samples"]["train"] == 2
+    status, _, err = run("data", "check", "memory://nowhere")
+    assert status == 2
+    assert err.startswith("memory://nowhere holds no split")
 
 
 def test_data_scenes_writes_a_split(run: Run, tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ neuraltuning predict runs/quickstart --image cat.jpg --text "Please segment the 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,13 +20,11 @@ import typer
 
 from neuraltuning import __version__
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
+from neuraltuning.interruption import interruptible as _interruptible
 from neuraltuning.mmud.cli import app as mmud_app
 
 if TYPE_CHECKING:
     from neuraltuning.prediction import Model, Request
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 + SIGINT, as shells count it."""
 
 app = typer.Typer(
     name="neuraltuning",
@@ -186,15 +182,18 @@ def data_scenes(
 
 @data_app.command("convert")
 def data_convert(
-    folder: Annotated[Path, typer.Argument(help="Folder with the published files.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with the published files; a ZIP, or a folder in one (a.zip/b), will do.")
+    ],
     kind: Annotated[
         str,
         typer.Option(
             "--from",
-            help="refcoco, refcoco+, refcocog, refclef, mmud, reasonseg, coco-captions, vqav2, or jsonl for your own.",
+            help="refcoco, refcoco+, refcocog, refclef, grefcoco, mmud, reasonseg, duts, dut-omron, ecssd, "
+            "coco-captions, vqav2, textvqa, snli-ve, food-101; coco, llava or jsonl for your own.",
         ),
     ],
-    images: Annotated[Path, typer.Option(help="Folder with the pictures.")],
+    images: Annotated[Path, typer.Option(help="Folder with the pictures, or a ZIP.")],
     target: Annotated[Path, typer.Option("--to", help="Folder for the converted data set.")],
     split_by: Annotated[str | None, typer.Option(help="Division into splits: unc, umd, google, berkeley.")] = None,
     max_left_out: Annotated[
@@ -215,9 +214,14 @@ def data_convert(
 
 @data_app.command("check")
 def data_check(
-    folder: Annotated[Path, typer.Argument(help="Folder that `neuraltuning data convert` wrote.")],
+    source: Annotated[str, typer.Argument(help="Folder that `neuraltuning data convert` wrote, or its address.")],
     output: Annotated[
-        Path | None, typer.Option(help="JSON file for the list of findings; FOLDER/check.json by default.")
+        Path | None,
+        typer.Option(help="JSON file for the list of findings; FOLDER/check.json, or of an address ./check.json."),
+    ] = None,
+    configuration: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration of a run, whose model's rows the texts have to fit."),
     ] = None,
 ) -> None:
     """Read every record of a data set and list what would spoil a training or a score."""
@@ -228,8 +232,18 @@ def data_check(
         from neuraltuning.data.check import KINDS, check
         from neuraltuning.files import write_json
 
-        findings = check(folder)
-        path = output or folder / "check.json"
+        packer, max_left_out = None, 1.0
+        if configuration is not None:
+            from neuraltuning.configuration import load_settings
+            from neuraltuning.model import MultitaskModel
+            from neuraltuning.packing import Packer
+            from neuraltuning.training.settings import RunSettings
+
+            settings = load_settings(RunSettings, configuration)
+            packer = Packer(MultitaskModel.build(settings.model, settings.seed), settings.data.row_length)
+            max_left_out = settings.data.max_left_out
+        findings = check(source, packer, max_left_out)
+        path = output or Path("." if "://" in source else source) / "check.json"
         write_json(path, findings.as_dict())
         table = Table("", *(f"{split} ({size:,})" for split, size in findings.samples.items()), "for example")
         for kind, meaning in KINDS.items():
@@ -246,6 +260,20 @@ def data_check(
                 f"{fatal[0].split}: {fatal[0].detail.removesuffix('.')}. They are listed in {path}; mend them and "
                 "convert again."
             )
+
+
+@data_app.command("show")
+def data_show(
+    source: Annotated[str, typer.Argument(help="Folder that `neuraltuning data convert` wrote, or scenes.")],
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("samples.html"),
+    split: Annotated[str, typer.Option(help="Split to show.")] = "train",
+    limit: Annotated[int, typer.Option(min=0, help="Samples to show, evenly spread over the split.")] = 24,
+) -> None:
+    """Write a page that shows samples with their masks and phrases, and statistics beside MMUD's."""
+    with _interruptible("Nothing was written: run the same command again to start over."):
+        from neuraltuning.report.data_page import write_data_page
+
+        typer.echo(write_data_page(source, split, limit, output))
 
 
 def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:
@@ -290,14 +318,6 @@ def _check_folder(folder: Path) -> None:
     """Refuses what is plainly no run before torch is imported."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; `neuraltuning tune` writes one.")
-
-
-@contextlib.contextmanager
-def _interruptible(hint: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        _fail(f"Interrupted. {hint}", INTERRUPTED)
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

@@ -150,3 +150,19 @@ def test_a_bad_record_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=rf"sample {rows[1]['id']}: the mask's"):
         samples[1]
     assert np.any(samples[2].objects[0].mask)
+
+
+def test_datasets_reads_a_store(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    files = str(folder / "train" / "*.parquet")
+    table = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"), split="train")
+    pictures = table.cast_column("image", datasets.Image())
+    ours = open_split(str(folder), "train", 0)
+    assert len(table) == len(ours)
+    for place in (0, len(ours) - 1):
+        sample = ours[place]
+        assert table[place]["id"] == sample.id
+        assert [o["category"] for o in table[place]["objects"]] == [o.category for o in sample.objects]
+        assert np.array_equal(np.asarray(pictures[place]["image"].convert("RGB")), np.asarray(sample.image))

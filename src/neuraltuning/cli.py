@@ -20,7 +20,7 @@ import typer
 
 from neuraltuning import __version__
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
-from neuraltuning.interruption import interruptible as _interruptible
+from neuraltuning.interruption import interruptible
 from neuraltuning.mmud.cli import app as mmud_app
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
 ) -> None:
     """Tune a model as a configuration says."""
-    with _interruptible("Run the same command with --resume to go on from the last checkpoint."):
+    with interruptible("Run the same command with --resume to go on from the last checkpoint."):
         from neuraltuning.configuration import load_settings
         from neuraltuning.training.settings import RunSettings
 
@@ -105,7 +105,7 @@ def evaluate(
 ) -> None:
     """Score a run's model on freely generated replies and write metrics.json."""
     _check_folder(run)
-    with _interruptible("Run the same command again to start over."):
+    with interruptible("Run the same command again to start over."):
         from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
 
         typer.echo(run_evaluation(run, split, limit, output or run))
@@ -131,7 +131,7 @@ def predict(
         raise InputError("Give either --image or --images, not both.")
     _check_folder(model)
 
-    with _interruptible("What was answered is kept: run the same command again to answer the rest."):
+    with interruptible("What was answered is kept: run the same command again to answer the rest."):
         from neuraltuning.data.images import open_image
         from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
 
@@ -174,7 +174,7 @@ def data_scenes(
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scenes.")] = 0,
 ) -> None:
     """Write scenes of the embedded data set to disk."""
-    with _interruptible("Nothing was written: run the same command again to start over."):
+    with interruptible("Nothing was written: run the same command again to start over."):
         from neuraltuning.data.scenes import write_scenes
 
         typer.echo(write_scenes(directory, split, size, seed))
@@ -201,7 +201,7 @@ def data_convert(
     ] = 0.01,
 ) -> None:
     """Convert a published data set to one that `tune` and `evaluate` read."""
-    with _interruptible("Nothing was written: run the same command again to start over."):
+    with interruptible("Nothing was written: run the same command again to start over."):
         from neuraltuning.data.convert import MANIFEST, convert, summary
 
         manifest = convert(kind, folder, images, target, split_by=split_by, max_left_out=max_left_out)
@@ -225,7 +225,7 @@ def data_check(
     ] = None,
 ) -> None:
     """Read every record of a data set and list what would spoil a training or a score."""
-    with _interruptible("Nothing was changed: run the same command again to start over."):
+    with interruptible("Nothing was changed: run the same command again to start over."):
         from rich.console import Console
         from rich.table import Table
 
@@ -270,7 +270,7 @@ def data_show(
     limit: Annotated[int, typer.Option(min=0, help="Samples to show, evenly spread over the split.")] = 24,
 ) -> None:
     """Write a page that shows samples with their masks and phrases, and statistics beside MMUD's."""
-    with _interruptible("Nothing was written: run the same command again to start over."):
+    with interruptible("Nothing was written: run the same command again to start over."):
         from neuraltuning.report.data_page import write_data_page
 
         typer.echo(write_data_page(source, split, limit, output))

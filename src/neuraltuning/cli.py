@@ -21,6 +21,7 @@ import typer
 from neuraltuning import __version__
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
 from neuraltuning.interruption import interruptible
+from neuraltuning.memory import keep_freed_memory
 from neuraltuning.mmud.cli import app as mmud_app
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def main() -> None:
     # peft imports it wherever it is installed, and it warns of a kernel that nothing here needs
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    keep_freed_memory()
     if not sys.warnoptions:  # what libraries say to each other's authors
         warnings.simplefilter("ignore", FutureWarning)
     try:

@@ -341,7 +341,7 @@ class MultitaskModel(nn.Module):
         features, projected = self.see(batch.pixel_values)
         embeds = self.embed(batch.input_ids, projected, batch.image_order)
         output = self.run(embeds, batch)
-        text, parts = self._text_loss(output.last_hidden_state, batch)
+        text, parts = self.text_loss(output.last_hidden_state, batch)
         decoded, more = self.decoder_losses(embeds, output.hidden_states, features, batch)
         return Losses(text + decoded, parts | more)
 
@@ -360,7 +360,7 @@ class MultitaskModel(nn.Module):
             parts |= {key: value.detach() for key, value in losses.items()}
         return total, parts
 
-    def _text_loss(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def text_loss(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on the replies' tokens (journal paper, eq. 6), their mean over the batch and by task."""
         learnt = batch.labels != NO_LABEL
         logits = self.logits(hidden[learnt])

@@ -245,22 +245,30 @@ class Naming(nn.Module):
         ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
-            written: list[int] = []
-            shown: list[Tensor | None] = []
-            for spelling, patches in self._described(classes[image], attributes[image], boxes[image]):
-                before = self.separator if written else self.opening
-                if len(written) + len(before) + len(spelling) + len(self.closing) > self.slots:
-                    break
-                written += [*before, *spelling]
-                shown += [*(None for _ in before), *(patches for _ in spelling)]
-            if not written:
-                continue
-            start = self.slots - len(written) - len(self.closing)
-            ids[image, start:] = torch.tensor([*written, *self.closing], device=ids.device)
-            for place, patches_there in enumerate(shown, start):
-                if patches_there is not None:
-                    shares[image, place, patches_there] = 1.0 / len(patches_there)
+            described = self._described(classes[image], attributes[image], boxes[image])
+            written, starts = self.write([spelling for spelling, _ in described])
+            first = self.slots - len(written)
+            ids[image, first:] = torch.tensor(written, dtype=torch.int64, device=ids.device)
+            for (spelling, patches), start in zip(described, starts, strict=False):
+                for place in range(first + start, first + start + len(spelling)):
+                    shares[image, place, patches] = 1.0 / len(patches)
         return Description(ids, shares, classes, attributes, boxes)
+
+    def write(self, spellings: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+        """Token ids of descriptions, as many as find room in the slots, and where each of these begins among them."""
+        written: list[int] = []
+        starts: list[int] = []
+        for spelling in spellings:
+            before = self.separator if written else self.opening
+            if len(written) + len(before) + len(spelling) + len(self.closing) > self.slots:
+                break
+            starts.append(len(written) + len(before))
+            written += [*before, *spelling]
+        return [*written, *(self.closing if written else ())], starts
+
+    def place(self, row: float, column: float) -> list[int]:
+        """Token ids of the words for a place, in patches from the image's top left corner."""
+        return list(self.places[_third(row, self.grid[0])][_third(column, self.grid[1])])
 
     def _described(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[list[int], Tensor]]:
         """The description and the patches, (n,) int64, of each group of one image that has one, from left to right."""
@@ -274,7 +282,7 @@ class Naming(nn.Module):
             spelling = [
                 *(self.attributes.spelling(int(attributes[patches].mean(0).argmax())) if self.varied[shown] else ()),
                 *self.classes.spelling(shown),
-                *self.places[_third(row, self.grid[0])][_third(column, self.grid[1])],
+                *self.place(row, column),
             ]
             found.append((column, int(patches[0]), spelling, patches))
         return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]

@@ -8,7 +8,7 @@ Knows nothing of networks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.tasks.base import Example
 
 if TYPE_CHECKING:
+    from neuraltuning.data.sample import Sample
     from neuraltuning.model import MultitaskModel
 
 IMAGE_PLACE = -1
@@ -109,13 +110,21 @@ class Batch:
 class Packer:
     """Turns lists of examples into a `Batch`."""
 
-    def __init__(self, model: MultitaskModel, row_length: int, *, text_only: bool = False) -> None:
+    def __init__(
+        self,
+        model: MultitaskModel,
+        row_length: int,
+        *,
+        text_only: bool = False,
+        describe: Callable[[Sample], list[int]] | None = None,
+    ) -> None:
         """Keeps what it needs of a model.
 
         Args:
             model: encodes texts, images and targets.
             row_length: positions of a row at most; an example that finds no room is left out and counted.
             text_only: no example sees its image; the images still own the task tokens.
+            describe: token ids that stand in an image's place then, made from its annotations.
 
         Raises:
             InputError: a row has no room for an image and a short text.
@@ -123,7 +132,7 @@ class Packer:
         self.format = model.format
         self.encoder = model.encoder
         self.image_length = model.image_length
-        least = len(self._prefix()) + SHORT_TEXT
+        least = 1 + self.image_length + SHORT_TEXT
         if row_length < least:
             raise InputError(
                 f"data.row_length is {row_length}, but the tokens of an image and a short text take {least}; raise it."
@@ -132,6 +141,7 @@ class Packer:
         self.task_ids = frozenset(model.task_tokens.ids.tolist())
         self.row_length = row_length
         self.text_only = text_only
+        self.describe = describe
         self.left_out = 0
 
     def __call__(self, groups: Sequence[Sequence[Example]]) -> Batch:
@@ -148,26 +158,25 @@ class Packer:
         firsts = np.cumsum([0, *map(len, groups)])
         for first, group in zip(firsts.tolist(), groups, strict=False):
             parts = [self._encode(example) for example in group]
-            seen = [None if self.text_only else e.image for e in group]
-            image = next((i for i in seen if i is not None), None)
-            prefix = self._prefix() if image is not None else []
+            about = next((e for e in group if e.image is not None), None)
+            prefix = self._prefix(about)
             if len(rows[-1]) + len(prefix) + sum(len(p) + len(r) + 1 for p, r in parts) > self.row_length and rows[-1]:
                 rows.append(_Row())
             row = rows[-1]
             context = row.add_prefix(prefix)
-            if image is not None:
-                image_order.append(images.place(image))
-            for number, (example, own_image, (prompt, reply)) in enumerate(zip(group, seen, parts, strict=True), first):
-                if own_image is None and self.format.bos_id is not None:
+            if IMAGE_PLACE in prefix:
+                assert about is not None and about.image is not None
+                image_order.append(images.place(about.image))
+            for number, (example, (prompt, reply)) in enumerate(zip(group, parts, strict=True), first):
+                sees = bool(prefix) and example.image is not None
+                if not sees and self.format.bos_id is not None:
                     prompt = [self.format.bos_id, *prompt]
                 if len(row) + len(prompt) + len(reply) > self.row_length:
                     self.left_out += 1
                     continue
                 start = len(row) + len(prompt)
-                after = 0 if own_image is None else len(prefix)
-                row.add(
-                    prompt, reply, NO_SEGMENT if own_image is None else context, after, task_names.index(example.task)
-                )
+                after = len(prefix) if sees else 0
+                row.add(prompt, reply, context if sees else NO_SEGMENT, after, task_names.index(example.task))
                 for token, targets in example.targets.items():
                     for place, target in zip(self._places(token, reply), targets, strict=True):
                         owner = self.decoders[token].target_image(example.image, target)
@@ -185,9 +194,9 @@ class Packer:
 
     def length(self, example: Example) -> int:
         """The positions of a row that an example takes by itself, its image's tokens among them."""
-        alone = example.image is None or self.text_only
+        before = len(self._prefix(None if example.image is None else example))
         bos = 0 if self.format.bos_id is None else 1
-        return (bos if alone else len(self._prefix())) + sum(map(len, self._encode(example)))
+        return (before or bos) + sum(map(len, self._encode(example)))
 
     def fits(self, example: Example) -> bool:
         """Whether a row has room for an example."""
@@ -204,9 +213,15 @@ class Packer:
         """Where the mention begins that the task token at `place` closes."""
         return max((i + 1 for i in range(place) if reply[i] in self.task_ids), default=0)
 
-    def _prefix(self) -> list[int]:
+    def _prefix(self, about: Example | None) -> list[int]:
+        """What stands before the examples of a group; `about` is one of those that have an image."""
+        if about is None or (self.text_only and self.describe is None):
+            return []
         bos = [] if self.format.bos_id is None else [self.format.bos_id]
-        return bos + [IMAGE_PLACE] * self.image_length
+        if not self.text_only:
+            return bos + [IMAGE_PLACE] * self.image_length
+        assert self.describe is not None
+        return bos + (self.describe(about.sample) if about.sample is not None else [])
 
     def _batch(
         self,

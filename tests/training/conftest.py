@@ -52,7 +52,7 @@ def make(parts: Path) -> Make:
         }
         run: dict[str, Any] = {
             name: changes.pop(name)
-            for name in ("alignment_images", "warmup", "mixture", "seed", "data", "evaluation")
+            for name in ("alignment_images", "warmup", "reading", "mixture", "seed", "data", "evaluation")
             if name in changes
         }
         values = {
@@ -73,12 +73,11 @@ def make(parts: Path) -> Make:
 
 
 def stage(steps: int, *parts: str, **changes: Any) -> dict[str, Any]:
-    """The settings of a stage that trains some parts."""
+    """The settings of a stage that trains some parts; `changes` may hold keys that only one kind has."""
     return {
         "steps": steps,
         "batch_size": 2,
         "learning_rates": dict.fromkeys(parts, 1e-3),
-        "prepare_images": 6,
         "warmup_steps": 1,
         "log_every": 1,
         "save_every": 2,

@@ -29,7 +29,7 @@ from tests.training.conftest import RATES, Make, stage
 
 ALL_STAGES = {
     "alignment_images": 6,
-    "warmup": stage(4, "bridges", "decoders"),
+    "warmup": stage(4, "bridges", "decoders", prepare_images=6),
 }
 
 
@@ -424,6 +424,26 @@ def test_a_run_with_names_resumes_after_the_warm_up(
     assert (ours["naming.classes.pieces"] >= 0).any()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def test_reading_comes_before_tuning_and_has_a_mixture_of_its_own(tmp_path: Path, make: Make) -> None:
+    names = {"names": {"slots": 90, "vocabulary": 4}}
+    for mixture, read in ({"captioning": 1}, {"captioning"}), ({}, set(make().mixture)):
+        reading = stage(3, "tuner", "task_tokens", mixture=mixture)
+        run = tmp_path / f"run-{len(mixture)}"
+        tune(make(alignment_images=6, reading=reading, model=names, steps=1), run)
+        records = [r for r in read_log(run) if "loss" in r]
+        assert [(r["stage"], r["step"]) for r in records] == [*(("reading", n) for n in (1, 2, 3)), ("tuning", 1)]
+        said = {key for r in records[:3] for key in r if key.startswith("loss/")}
+        assert said <= {"loss/text", *(f"loss/text/{task}" for task in read)}
+        assert len(said) > 1
+
+
+def test_reading_a_task_that_the_run_lacks_is_refused(tmp_path: Path, make: Make) -> None:
+    names = {"names": {"slots": 90, "vocabulary": 4}}
+    reading = stage(3, "tuner", mixture={"reasoning_segmentation": 1})
+    sentence = sentence_of(InputError, make(alignment_images=6, reading=reading, model=names), tmp_path / "run")
+    assert "reading.mixture names reasoning_segmentation" in sentence
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path, make: Make) -> None:

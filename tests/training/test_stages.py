@@ -13,12 +13,13 @@ import torch
 
 from neuraltuning.data.sample import ObjectAnnotation, Phrase, QuestionAnswer, Sample
 from neuraltuning.decoders.mask import MaskDecoder
+from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
-from neuraltuning.packing import IMAGE_PLACE
+from neuraltuning.packing import IMAGE_PLACE, NO_LABEL
 from neuraltuning.tasks import Example, get_task
-from neuraltuning.training.alignment import word_vectors
+from neuraltuning.training.alignment import align, true_description, word_vectors
 from neuraltuning.training.mixture import Mixture
-from neuraltuning.training.stages import Tuning, Warmup, words_of
+from neuraltuning.training.stages import Reading, Tuning, Warmup, words_of
 from tests.tiny_models import lively, model_settings, sample
 
 
@@ -262,3 +263,82 @@ def test_preparing_passes_over_what_finds_no_room(model: MultitaskModel) -> None
     found = batch.tokens["<OBJ>"]
     words = model.bridge("mask").read_words(model.embed(batch.input_ids), found.rows, found.starts, found.positions)
     assert torch.cosine_similarity(words[:, :32], word_vectors(model, ["square"])).mean() > 0.9
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def describing(folder: Path) -> MultitaskModel:
+    """A model that describes images."""
+    return lively(MultitaskModel.build(model_settings(folder, names={"slots": 90, "vocabulary": 4})))
+
+
+def pieces(model: MultitaskModel, ids: Sequence[int]) -> str:
+    text: str = model.format.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+    return text
+
+
+def test_a_true_description_says_what_is_annotated_from_left_to_right(describing: MultitaskModel) -> None:
+    said = pieces(describing, true_description(describing, sample()))
+    assert said == "The picture shows: red square top left, blue square bottom right\n"
+    mirrored = sample()
+    assert pieces(describing, true_description(describing, replace(mirrored, objects=mirrored.objects[::-1]))) == said
+    assert true_description(describing, replace(mirrored, objects=())) == []
+
+
+def test_a_true_description_is_spelt_as_the_naming_spells_it(describing: MultitaskModel) -> None:
+    """What patches vote for takes the place of what is annotated, and nothing else changes."""
+    align(describing, [sample(i) for i in range(24)], 24, 0, [])
+    assert describing.naming is not None
+    shown = sample(2)
+    ids = describing.naming(describing.encoder(describing.encoder.preprocess([shown.image])).tokens).ids[0]
+    told = true_description(describing, shown)
+    allowed = {
+        *told,
+        *(i for row in describing.naming.places for place in row for i in place),
+        describing.naming.padding,
+    }
+    assert set(ids.tolist()) <= allowed
+    assert told[: len(describing.naming.opening)] == describing.naming.opening
+    assert told[-len(describing.naming.closing) :] == describing.naming.closing
+
+
+def test_reading_sees_descriptions_in_the_place_of_images(describing: MultitaskModel) -> None:
+    stage = Reading(describing, 300)
+    given = [[e for e in row if e.task != "text_to_image"] for row in rows()]
+    batch = stage.collate(given)
+    assert not (batch.input_ids == IMAGE_PLACE).any()
+    allowed = batch.attention_mask()[:, 0]
+    found = 0
+    for row, segments in enumerate(batch.segment_ids):
+        for segment in segments[segments >= 0].unique():
+            inside = segments == segment
+            last = int(inside.nonzero()[-1])
+            seen = pieces(describing, batch.input_ids[row][allowed[row, last]].tolist())
+            if (batch.labels[row][inside] != NO_LABEL).any():
+                found += 1
+                assert seen.startswith("<s>The picture shows: red square")
+                assert seen.count("Question:") <= 1  # an example is blind to the others
+    assert found == sum(map(len, given))
+
+
+def test_what_asks_for_a_picture_is_read_without_a_description(describing: MultitaskModel) -> None:
+    drawing = [[e for e in row if e.task == "text_to_image"] for row in rows(1)]
+    batch = Reading(describing, 300).collate(drawing)
+    assert "The picture shows" not in pieces(describing, batch.input_ids[0].tolist())
+
+
+def test_reading_teaches_the_tuner_and_the_tokens_alone(describing: MultitaskModel) -> None:
+    stage = Reading(describing, 300).train()
+    losses = stage(stage.collate(rows()))
+    losses.total.backward()
+    assert {name.split("/")[0] for name in losses.parts} == {"text"}
+    taught = {n.split(".")[0] for n, p in describing.trainable_parameters().items() if p.grad is not None}
+    assert taught == {"tuner", "task_tokens"}
+
+
+def test_reading_needs_descriptions(folder: Path) -> None:
+    silent = MultitaskModel.build(model_settings(folder, names={"slots": 0}))
+    with pytest.raises(InputError, match=r"model\.names\.slots is 0; leave reading out"):
+        Reading(silent, 300)

@@ -198,6 +198,20 @@ def shown_objects(sample: Sample, grid: tuple[int, int]) -> NDArray[np.int64]:
     return shown.ravel()
 
 
+def true_description(model: MultitaskModel, sample: Sample) -> list[int]:
+    """Token ids of what the model's naming would say of an image if it saw all that is annotated."""
+    naming = model.naming
+    assert naming is not None
+    height, width = sample.image.height / naming.grid[0], sample.image.width / naming.grid[1]
+    found = []
+    for place, annotation in enumerate(sample.objects):
+        x, y, w, h = annotation.box
+        row, column = (y + h / 2) / height, (x + w / 2) / width
+        name = " ".join(filter(None, (attribute_of(sample, annotation), annotation.category)))
+        found.append((column, place, [*_spelling(model, name), *naming.place(row, column)]))
+    return naming.write([spelling for _, _, spelling in sorted(found)])[0]
+
+
 def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:
     """The mean input vector of each name's tokens, relative to the LLM's mean input vector: (N, D) float32."""
     embedding = vocabulary_vectors(model.language_model)

@@ -30,8 +30,8 @@ from neuraltuning.training.alignment import align
 from neuraltuning.training.left_out import FILE as LEFT_OUT
 from neuraltuning.training.left_out import LeftOut, left_out_summary, mark_resumed
 from neuraltuning.training.mixture import Interleaved, InTurn, Mixture, Rows, interleave
-from neuraltuning.training.settings import RunSettings, StageSettings, WarmupSettings
-from neuraltuning.training.stages import Stage, Tuning, Warmup
+from neuraltuning.training.settings import ReadingSettings, RunSettings, StageSettings, WarmupSettings
+from neuraltuning.training.stages import Reading, Stage, Tuning, Warmup
 from neuraltuning.training.trainer import StageTrainer, parameter_groups
 
 logger = logging.getLogger(__name__)
@@ -107,10 +107,15 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
     stages: list[tuple[Stage, StageSettings]] = []
     if settings.warmup is not None and settings.warmup.steps:
         stages.append((Warmup(model, settings.data.row_length), settings.warmup))
+    if settings.reading is not None and settings.reading.steps:
+        for name in settings.reading.mixture.keys() - set(settings.tasks):
+            raise InputError(f"reading.mixture names {name}, which the run's mixture lacks; name a task of it.")
+        stages.append((Reading(model, settings.data.row_length), settings.reading))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     for stage, stage_settings in stages:
         parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins
-        if not any(_shares(stage, settings.mixture_of(source)) for source in settings.data.named.values()):
+        mixtures = [settings.mixture_of(source) for source in settings.data.named.values()]
+        if not any(_shares(stage, stage_settings, mixture) for mixture in mixtures):
             raise InputError(
                 f"{stage.name} learns from task tokens that stand for parts of an image, and no task of the mixture "
                 "has one: leave it out."
@@ -118,8 +123,10 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
     return stages
 
 
-def _shares(stage: Stage, mixture: Mapping[str, float]) -> dict[str, float]:
-    """The part of a mixture that teaches a stage something."""
+def _shares(stage: Stage, stage_settings: StageSettings, mixture: Mapping[str, float]) -> dict[str, float]:
+    """The part of a mixture that teaches a stage something, in the stage's own shares where it has some."""
+    if isinstance(stage_settings, ReadingSettings) and stage_settings.mixture:
+        mixture = {name: share for name, share in stage_settings.mixture.items() if name in mixture}
     return {name: share for name, share in mixture.items() if stage.learns_from(get_task(name).tokens)}
 
 
@@ -194,7 +201,7 @@ def _train_stage(
     done = folder / "done"
 
     def teaching(mixture: Mapping[str, float]) -> dict[str, float]:
-        return _shares(stage, mixture)
+        return _shares(stage, stage_settings, mixture)
 
     def with_tokens(mixture: Mapping[str, float]) -> dict[str, float]:
         return {name: share for name, share in mixture.items() if get_task(name).tokens}

@@ -102,6 +102,14 @@ class WarmupSettings(StageSettings):
     )
 
 
+class ReadingSettings(StageSettings):
+    """Learning from descriptions."""
+
+    mixture: dict[str, float] = Field(
+        default_factory=dict, description="task -> examples of it an image on average; the run's own if empty"
+    )
+
+
 class EvaluationSettings(Settings):
     """What is scored after tuning."""
 
@@ -131,6 +139,7 @@ class RunSettings(Settings):
     )
     alignment_images: int = Field(0, ge=0, description="images that the projector's start and the names are fitted on")
     warmup: WarmupSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
+    reading: ReadingSettings | None = Field(None, description="the tuner learns to answer from true descriptions")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
 

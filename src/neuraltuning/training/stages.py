@@ -1,6 +1,7 @@
 """The stages of training, each a module whose forward pass gives the losses of one batch.
 
 warmup      the decoders learn from the states that the frozen LLM has at task tokens when it reads texts alone.
+reading     the tuner learns to answer from true descriptions of images, without their tokens.
 tuning      everything trainable, on the mixture of all tasks (journal paper, section 3.3).
 
 Before them `neuraltuning.training.alignment` gives the projector its start. Knows nothing of optimisers, logs or
@@ -13,6 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +22,11 @@ from torch import Tensor, nn
 
 from neuraltuning.bridge import Readings
 from neuraltuning.encoders.base import ImageFeatures
+from neuraltuning.errors import InputError
 from neuraltuning.model import Losses, MultitaskModel
 from neuraltuning.packing import Batch, Packer
 from neuraltuning.tasks import Example
-from neuraltuning.training.alignment import attribute_of, word_vectors
+from neuraltuning.training.alignment import attribute_of, true_description, word_vectors
 from neuraltuning.training.mixture import Rows
 
 PREPARED_AT_ONCE = 16
@@ -33,7 +36,7 @@ class Stage(nn.Module, ABC):
     """One stage: what a batch is and what its losses are.
 
     Attributes:
-        name: "warmup" or "tuning".
+        name: "warmup", "reading" or "tuning".
         model: the model that it trains.
         packer: makes its batches.
     """
@@ -44,6 +47,9 @@ class Stage(nn.Module, ABC):
     def __init__(self, model: MultitaskModel) -> None:
         super().__init__()
         self.model = model
+        if model.device.type == "cpu":
+            # torch's fused attention takes longer there with its gradient than the plain products (docs/training.md)
+            model.language_model.set_attn_implementation("eager")
 
     @abstractmethod
     def collate(self, rows: Sequence[list[Example]]) -> Any:
@@ -72,6 +78,38 @@ class Tuning(Stage):
 
     def forward(self, batch: Batch) -> Losses:
         return self.model(batch)
+
+
+class Reading(Stage):
+    """The tuner learns to answer from what `Naming` would say of an image, if it knew all that the annotations know.
+
+    A text costs a fraction of an image with its tokens and masks, so that facts (what "keeps you dry in the rain") and
+    the replies' form are learned from many more examples. No decoder takes part.
+    """
+
+    name = "reading"
+
+    def __init__(self, model: MultitaskModel, row_length: int) -> None:
+        """Takes a model that describes images in words.
+
+        Raises:
+            InputError: it doesn't (`model.names.slots` is 0).
+        """
+        super().__init__(model)
+        if model.naming is None:
+            raise InputError(
+                "The stage reading learns from descriptions, but model.names.slots is 0; leave reading out."
+            )
+        self.packer = Packer(model, row_length, text_only=True, describe=partial(true_description, model))
+
+    def collate(self, rows: Sequence[list[Example]]) -> Batch:
+        return self.packer(rows)
+
+    def forward(self, batch: Batch) -> Losses:
+        """The loss of the texts."""
+        batch = batch.to(self.model.device)
+        hidden = self.model.run(self.model.embed(batch.input_ids), batch).last_hidden_state
+        return Losses(*self.model.text_loss(hidden, batch))
 
 
 class Warmup(Stage):

@@ -105,16 +105,16 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
                 "add one to model.decoders, or leave the task out."
             )
     stages: list[tuple[Stage, StageSettings]] = []
+    mixtures = [settings.mixture_of(source) for source in settings.data.named.values()]
     if settings.warmup is not None and settings.warmup.steps:
         stages.append((Warmup(model, settings.data.row_length), settings.warmup))
     if settings.reading is not None and settings.reading.steps:
-        for name in settings.reading.mixture.keys() - set(settings.tasks):
-            raise InputError(f"reading.mixture names {name}, which the run's mixture lacks; name a task of it.")
-        stages.append((Reading(model, settings.data.row_length), settings.reading))
+        reading = Reading(model, settings.data.row_length)
+        if any(_shares(reading, settings.reading, mixture) for mixture in mixtures):
+            stages.append((reading, settings.reading))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     for stage, stage_settings in stages:
         parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins
-        mixtures = [settings.mixture_of(source) for source in settings.data.named.values()]
         if not any(_shares(stage, stage_settings, mixture) for mixture in mixtures):
             raise InputError(
                 f"{stage.name} learns from task tokens that stand for parts of an image, and no task of the mixture "

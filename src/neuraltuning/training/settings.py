@@ -106,7 +106,8 @@ class ReadingSettings(StageSettings):
     """Learning from descriptions."""
 
     mixture: dict[str, float] = Field(
-        default_factory=dict, description="task -> examples of it an image on average; the run's own if empty"
+        default_factory=dict,
+        description="task -> examples of it an image on average, where the run has the task; the run's own if empty",
     )
 
 

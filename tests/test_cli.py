@@ -214,6 +214,14 @@ def test_data_convert_prints_counts_and_what_is_left_out(run: Run, tmp_path: Pat
     assert out.splitlines()[-1] == str(tmp_path / "out" / "dataset.json")
 
 
+def test_data_convert_keeps_pictures_beside(run: Run, tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
+    assert run("data", "convert", tmp_path / "refcoco", *arguments, "--pictures-beside")[0] == 0
+    pictures = {path.read_bytes() for path in (tmp_path / "out" / "train" / "pictures").rglob("*.jpg")}
+    assert pictures and pictures <= {path.read_bytes() for path in (tmp_path / "images").iterdir()}
+
+
 def test_data_convert_of_files_that_are_not_what_they_should_be(run: Run, tmp_path: Path) -> None:
     refer(tmp_path / "refcoco", tmp_path / "images")
     arguments = ("--images", tmp_path / "images", "--to", tmp_path / "out")

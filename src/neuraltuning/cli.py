@@ -201,12 +201,17 @@ def data_convert(
     max_left_out: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of a split's records that may be left out.")
     ] = 0.01,
+    pictures_beside: Annotated[
+        bool, typer.Option("--pictures-beside", help="Keep pictures as files beside the shards, not inside.")
+    ] = False,
 ) -> None:
     """Convert a published data set to one that `tune` and `evaluate` read."""
     with interruptible("Nothing was written: run the same command again to start over."):
         from neuraltuning.data.convert import MANIFEST, convert, summary
 
-        manifest = convert(kind, folder, images, target, split_by=split_by, max_left_out=max_left_out)
+        manifest = convert(
+            kind, folder, images, target, split_by=split_by, max_left_out=max_left_out, beside=pictures_beside
+        )
         typer.echo("\n".join(summary(manifest)))
         for name, split in manifest["splits"].items():
             for bad in split["left_out"]:

@@ -152,6 +152,44 @@ def test_a_bad_record_is_named(folder: Path) -> None:
     assert np.any(samples[2].objects[0].mask)
 
 
+@pytest.fixture
+def beside(tmp_path: Path, scenes: list[Sample]) -> Path:
+    """A split of 20 scenes whose pictures stand beside the shards."""
+    (tmp_path / "train").mkdir()
+    with SplitWriter(tmp_path / "train", beside=True) as writer:
+        for sample in scenes[:20]:
+            writer.add(sample, encoded(sample))
+    return tmp_path
+
+
+def test_pictures_beside_the_shards_come_back_too(beside: Path, scenes: list[Sample]) -> None:
+    samples = open_split(str(beside), "train", 0)
+    assert [fingerprint(sample) for sample in samples] == [fingerprint(sample) for sample in scenes[:20]]
+    pictures = sorted(path.relative_to(beside / "train").as_posix() for path in beside.rglob("*.png"))
+    assert pictures[0] == "pictures/00000/00000000.png"
+    assert len(pictures) == 20
+    table = pyarrow.parquet.read_table(beside / "train" / "part-00000.parquet")
+    assert table["image"].to_pylist()[19] == {"bytes": None, "path": pictures[19]}
+
+
+def test_a_picture_that_is_gone_is_named(beside: Path) -> None:
+    (beside / "train" / "pictures" / "00000" / "00000003.png").unlink()
+    with pytest.raises(InputError, match=r"its image pictures/00000/00000003\.png is missing"):
+        open_split(str(beside), "train", 0)[3]
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "pictures/../../secret.png", "/etc/passwd", "pictures/s3://x/y.png"])
+def test_no_picture_is_read_from_elsewhere(beside: Path, name: str) -> None:
+    (beside / "secret.png").write_bytes(b"secret")
+    path = beside / "train" / "part-00000.parquet"
+    table = pyarrow.parquet.read_table(path)
+    rows = table.to_pylist()
+    rows[0]["image"]["path"] = name
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(InputError, match="is no file of pictures"):
+        open_split(str(beside), "train", 0)[0]
+
+
 def test_datasets_reads_a_store(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets

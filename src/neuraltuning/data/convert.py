@@ -60,7 +60,14 @@ FORMATS: dict[str, Callable[..., dict[str, Split]]] = {
 
 
 def convert(
-    kind: str, folder: Path, images: Path, target: Path, *, split_by: str | None = None, max_left_out: float = 0.01
+    kind: str,
+    folder: Path,
+    images: Path,
+    target: Path,
+    *,
+    split_by: str | None = None,
+    max_left_out: float = 0.01,
+    beside: bool = False,
 ) -> dict[str, Any]:
     """Writes a published data set as a store.
 
@@ -71,6 +78,7 @@ def convert(
         target: the store's folder; an earlier store in it is replaced when the new one is complete.
         split_by: for REFER's data sets, the division into splits.
         max_left_out: share of a split's records that may be left out.
+        beside: keep pictures as files beside the shards, not inside.
 
     Returns:
         What is written to `MANIFEST`.
@@ -90,7 +98,7 @@ def convert(
         try:
             splits = FORMATS[kind](archives.folder(folder), archives.folder(images), **options)
             splits = {name: replace(split, entries=_named(split.entries, archives)) for name, split in splits.items()}
-            return write_store(target, splits, source, max_left_out=max_left_out)
+            return write_store(target, splits, source, max_left_out=max_left_out, beside=beside)
         except InputError as error:
             raise InputError(archives.named(str(error)) + archives.hint()) from error
 
@@ -118,7 +126,7 @@ def check_target(target: Path) -> None:
 
 
 def write_store(
-    target: Path, splits: Mapping[str, Split], source: Mapping[str, Any], *, max_left_out: float
+    target: Path, splits: Mapping[str, Split], source: Mapping[str, Any], *, max_left_out: float, beside: bool = False
 ) -> dict[str, Any]:
     """Writes splits as a store, which appears when it is complete.
 
@@ -127,6 +135,7 @@ def write_store(
         splits: its splits.
         source: what the manifest says of where it comes from.
         max_left_out: share of a split's records that may be left out.
+        beside: keep pictures as files beside the shards, not inside.
 
     Returns:
         What is written to `MANIFEST`.
@@ -139,17 +148,17 @@ def write_store(
     with atomic_path(target, directory=True) as temporary:
         for name, split in splits.items():
             (temporary / name).mkdir()
-            manifest["splits"][name] = _write(name, split, temporary / name, max_left_out)
+            manifest["splits"][name] = _write(name, split, temporary / name, max_left_out, beside)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 
-def _write(name: str, split: Split, folder: Path, max_left_out: float) -> dict[str, Any]:
+def _write(name: str, split: Split, folder: Path, max_left_out: float, beside: bool) -> dict[str, Any]:
     digest = hashlib.sha256()
     left_out: list[dict[str, str]] = []
     cut_off: dict[str, int] = {}
     seen: set[str] = set()
-    with SplitWriter(folder) as writer:
+    with SplitWriter(folder, beside=beside) as writer:
         for entry in track(split.entries, description=f"Writing {name}", console=Console(stderr=True)):
             try:
                 with noting_cut_off() as beyond:

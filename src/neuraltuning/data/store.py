@@ -1,4 +1,4 @@
-"""Samples on disk as Parquet shards with their images inside: `DIR/<split>/part-00000.parquet`, ...
+"""Samples on disk as Parquet shards with their images inside or beside: `DIR/<split>/part-00000.parquet`, ...
 
 Written in one pass, read by place without loading the rest. The columns are plain lists and structures, so other
 programs read them too (`datasets.load_dataset("parquet", data_files="DIR/train/*.parquet")`). Knows nothing of where
@@ -7,9 +7,12 @@ samples come from.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
+
+from PIL import Image
 
 from neuraltuning.data.images import decode_image
 from neuraltuning.data.location import Location
@@ -27,6 +30,8 @@ SHARD_SAMPLES = 16_384
 """Samples of a shard at most, so that its footer stays small."""
 ROW_GROUP = 16
 """Samples that are read at once."""
+PICTURES = "pictures"
+"""Folder beside the shards for pictures that aren't inside."""
 LATER = frozenset(("expressions",))
 """Columns that data sets of earlier versions lack."""
 
@@ -38,8 +43,9 @@ class SplitWriter:
         shards: name -> samples of each shard so far.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
+        """Writes nothing yet; with `beside`, pictures become files of their own, in `PICTURES` beside the shards."""
+        self.folder, self.beside = folder, beside
         self.shards: dict[str, int] = {}
         self._schema = _schema()
         self._writer: Any = None
@@ -59,14 +65,26 @@ class SplitWriter:
         """Appends a sample; `image` is its picture's file, kept as it is. Returns its record (`to_record`)."""
         record = to_record(sample)
         size = {"width": sample.image.width, "height": sample.image.height}
-        self._rows.append({"image": {"bytes": image, "path": None}, **size, **record})
-        self._bytes += len(image)
+        inside = None if self.beside else image
+        path = self._write_picture(image) if self.beside else None
+        self._rows.append({"image": {"bytes": inside, "path": path}, **size, **record})
+        self._bytes += len(inside or b"")
         if len(self._rows) == ROW_GROUP:
             self._flush()
             if self._bytes > SHARD_BYTES or list(self.shards.values())[-1] >= SHARD_SAMPLES:
                 self._writer.close()
                 self._writer, self._bytes = None, 0
         return record
+
+    def _write_picture(self, image: bytes) -> str:
+        """Writes a picture's file and returns its name, relative to the shards."""
+        number = sum(self.shards.values()) + len(self._rows)
+        suffix = (Image.open(io.BytesIO(image)).format or "image").lower().replace("jpeg", "jpg")
+        name = f"{PICTURES}/{number // 1000:05d}/{number:08d}.{suffix}"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+        return name
 
     def _flush(self) -> None:
         import pyarrow
@@ -128,12 +146,25 @@ class StoredSamples(Sequence[Sample]):
         place = self.places[index]
         record = self.shards.row(place)
         where = f"{self.shards.path(place)}, sample {record.get('id')}"
-        data: bytes = (record["image"] or {}).get("bytes") or b""
+        picture = record["image"] or {}
+        data: bytes = picture.get("bytes") or self._beside(picture.get("path"), where)
         image = decode_image(data, f"{where}: its image")
         try:
             return from_record(record, image), data
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{where}: {error}; convert the data set again.") from error
+
+    def _beside(self, name: str | None, where: str) -> bytes:
+        """The file of a picture that stands beside the shards."""
+        if not name:
+            return b""
+        parts = name.split("/")
+        if parts[0] != PICTURES or ".." in parts or set(name) & set(":\\?#"):
+            raise InputError(f"{where}: its image {name!r} is no file of {PICTURES}; convert the data set again.")
+        data = (_location(self.folder) / name).read()
+        if data is None:
+            raise InputError(f"{where}: its image {name} is missing; copy {PICTURES} together with the shards.")
+        return data
 
     def texts(self) -> Iterator[dict[str, Any]]:
         """The records of all samples in order, without pictures and masks, a few at a time.

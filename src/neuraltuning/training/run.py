@@ -63,6 +63,9 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
             "alignment_images, which is 0; set model.names.slots to 0 too."
         )
     model = MultitaskModel.build(settings.model, settings.seed)
+    if model.device.type == "cpu":
+        # torch's fused attention takes longer there with its gradient than the plain products (docs/training.md)
+        model.language_model.set_attn_implementation("eager")
     stages = _stages(settings, model)
     with atomic_path(output / CONFIGURATION) as temporary:  # what could not begin leaves nothing
         temporary.write_text(dump_settings(settings), encoding="utf-8")

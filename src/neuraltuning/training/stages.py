@@ -47,9 +47,6 @@ class Stage(nn.Module, ABC):
     def __init__(self, model: MultitaskModel) -> None:
         super().__init__()
         self.model = model
-        if model.device.type == "cpu":
-            # torch's fused attention takes longer there with its gradient than the plain products (docs/training.md)
-            model.language_model.set_attn_implementation("eager")
 
     @abstractmethod
     def collate(self, rows: Sequence[list[Example]]) -> Any:

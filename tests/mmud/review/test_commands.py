@@ -39,7 +39,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_page_is_served_until_ctrl_c(workspace: Workspace) -> None:
     command = [sys.executable, "-m", "neuraltuning", "mmud", "review", str(workspace.folder), "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--reviewer", "ada"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--reviewer", "ada"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is ignored where the tests run in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         assert process.stdout is not None

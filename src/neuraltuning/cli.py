@@ -52,7 +52,6 @@ def main() -> None:
     # peft imports it wherever it is installed, and it warns of a kernel that nothing here needs
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    keep_freed_memory()
     if not sys.warnoptions:  # what libraries say to each other's authors
         warnings.simplefilter("ignore", FutureWarning)
     try:
@@ -84,6 +83,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
 ) -> None:
     """Tune a model as a configuration says."""
+    keep_freed_memory()
     with interruptible("Run the same command with --resume to go on from the last checkpoint."):
         from neuraltuning.configuration import load_settings
         from neuraltuning.training.settings import RunSettings

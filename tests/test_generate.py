@@ -64,6 +64,33 @@ def test_a_batch_gives_what_each_prompt_gives_alone(model: MultitaskModel) -> No
                 assert len(own.states) == 0
 
 
+def test_prompts_about_one_image_read_it_once(model: MultitaskModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a sliding window would count the padding that then stands behind the image."""
+    alone = [answer(model, [row]) for row in range(4)]
+    read: list[int] = []
+    run = model.hidden_states
+
+    def counting(embeds: Tensor, **arguments: Any) -> Any:
+        read.append(embeds.shape[0] * embeds.shape[1])
+        return run(embeds, **arguments)
+
+    monkeypatch.setattr(model, "hidden_states", counting)
+    rows = [3, 1, 3]
+    together = answer(model, rows)
+    assert together.ids == [alone[row].ids[0] for row in rows]
+    for name, found in together.tokens.items():
+        for place, row in enumerate(rows):
+            if name in alone[row].tokens:
+                assert_same_readings(of_row(found, place), alone[row].tokens[name].readings)
+    opening = model.image_length + (model.format.bos_id is not None)
+    prompts = len(rows) * max(len(model.format.prompt_ids(PROMPTS[row])) for row in rows)
+    window = model.language_model.config.get_text_config().to_dict().get("sliding_window")
+    if window is None or window > 100:
+        assert read[:2] == [2 * opening, prompts]  # two images are seen, of which one is asked about
+    else:
+        assert read[0] == len(rows) * opening + prompts
+
+
 def of_row(found: TokenStates, row: int) -> Readings:
     return found.readings.select(torch.tensor([i for i, r in enumerate(found.rows) if r == row], dtype=torch.int64))
 

@@ -50,6 +50,8 @@ def generate(
 ) -> Generated:
     """Continues each prompt until its end token, the likeliest token at each step.
 
+    What stands before the prompt is read once for each image, where several prompts are about one.
+
     Args:
         model: in evaluation mode.
         prompts: token ids of B prompts.
@@ -57,14 +59,25 @@ def generate(
         row_images: (B,) int64, each prompt's image; -1 for none.
         max_new_tokens: the longest reply of each prompt.
     """
-    input_ids, attention = _left_padded(model, prompts, row_images)
-    embeds = model.embed(input_ids, image_tokens, row_images[row_images >= 0])
-    positions = (attention.cumsum(1) - 1).clamp_min(0)
+    cache = DynamicCache(config=model.language_model.config)
+    bos = [] if model.format.bos_id is None else [model.format.bos_id]
+    opening = bos + [IMAGE_PLACE] * model.image_length
+    longest = len(opening) + max(map(len, prompts)) + max(max_new_tokens)
+    if image_tokens is not None and _shareable(model, row_images, longest):
+        _read_openings(model, opening, image_tokens, cache)
+        cache.batch_select_indices(row_images)
+        input_ids, own = _left_padded(model, prompts)
+        embeds = model.embed(input_ids)
+    else:
+        openings = [opening if image >= 0 else bos for image in row_images.tolist()]
+        input_ids, own = _left_padded(model, [[*o, *p] for o, p in zip(openings, prompts, strict=True)])
+        embeds = model.embed(input_ids, image_tokens, row_images[row_images >= 0])
+    attention = torch.cat([own.new_ones(len(prompts), cache.get_seq_length()), own], 1)
+    positions = (attention.cumsum(1) - 1).clamp_min(0)[:, -own.shape[1] :]
     token_names = {int(i): name for i, name in zip(model.task_tokens.ids, model.decoders, strict=True)}
     collected: dict[str, list[tuple[int, Readings]]] = {name: [] for name in model.decoders}
     replies: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))  # the sequences that still grow, in the cache's order
-    cache = DynamicCache(config=model.language_model.config)
     layers = sorted({layer for name in model.decoders for layer in model.bridge(name).layers})
     said: list[_Mention] = []
     fed: list[int] = []
@@ -74,9 +87,7 @@ def generate(
         )
         read = torch.stack([embeds.float(), *(output.hidden_states[layer].float() for layer in layers)], dim=2)
         if not said:  # the prompt belongs to the mention where there is no image
-            said = [
-                _Mention(read[row], attention[row], whole=image < 0) for row, image in enumerate(row_images.tolist())
-            ]
+            said = [_Mention(read[row], own[row], whole=image < 0) for row, image in enumerate(row_images.tolist())]
         for place, token in enumerate(fed):
             said[rows[place]].add(read[place])
             if token in token_names:
@@ -137,15 +148,26 @@ class _Mention:
         return readings
 
 
-def _left_padded(model: MultitaskModel, prompts: Sequence[Sequence[int]], row_images: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) with bos and image places in front, and the attention mask (B, T) int64."""
-    bos = [] if model.format.bos_id is None else [model.format.bos_id]
-    image = [IMAGE_PLACE] * model.image_length
-    sequences = [
-        bos + (image if has_image else []) + list(prompt)
-        for prompt, has_image in zip(prompts, (row_images >= 0).tolist(), strict=True)
-    ]
+def _shareable(model: MultitaskModel, row_images: Tensor, longest: int) -> bool:
+    """Whether images can be read once for all of their prompts, and whether that saves anything.
+
+    Padding then stands between image and prompt. A sliding window counts it, so the longest sequence must fit into one.
+    """
+    window = getattr(model.language_model.config.get_text_config(), "sliding_window", None)
+    saves = bool((row_images >= 0).all()) and len(row_images.unique()) < len(row_images)
+    return saves and (window is None or longest <= window)
+
+
+def _read_openings(model: MultitaskModel, opening: Sequence[int], image_tokens: Tensor, cache: DynamicCache) -> None:
+    """Fills `cache` with what stands before the prompts about each of I images, one row an image."""
+    ids = torch.tensor([opening] * len(image_tokens), device=model.device)
+    order = torch.arange(len(image_tokens), device=model.device)
+    model.hidden_states(model.embed(ids, image_tokens, order), past_key_values=cache, use_cache=True)
+
+
+def _left_padded(model: MultitaskModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) and the attention mask (B, T) int64."""
     length = max(map(len, sequences))
-    ids = torch.tensor([[model.format.pad_id] * (length - len(s)) + s for s in sequences])
+    ids = torch.tensor([[model.format.pad_id] * (length - len(s)) + list(s) for s in sequences])
     mask = torch.tensor([[0] * (length - len(s)) + [1] * len(s) for s in sequences])
     return ids.to(model.device), mask.to(model.device)

@@ -213,9 +213,12 @@ def answer_requests(
 
 def _answer_batch(model: Model, batch: Sequence[Request], output: Path, stamp: str) -> Iterator[Answer]:
     asked: list[tuple[Request, Image.Image | None]] = []
+    opened: dict[str | None, Image.Image | None] = {}  # the model reads an image once for all requests about it
     for request in batch:
         try:
-            asked.append((request, _open(request)))
+            if request.image not in opened:
+                opened[request.image] = _open(request)
+            asked.append((request, opened[request.image]))
         except InputError as error:
             yield Answer(request, output / request.id, error=error)
     if not asked:

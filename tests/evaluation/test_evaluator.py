@@ -270,6 +270,41 @@ def test_the_runner_asks_in_batches_and_keeps_the_order(run: Path) -> None:
     assert told == [2, 4, 5, 2, 4, 5]
 
 
+class Echo:
+    """Remembers what it was asked together, and answers with the question."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def reply_batch(self, queries: list[Query]) -> list[Reply]:
+        self.batches.append([q.text for q in queries])
+        return [Reply(text=q.text) for q in queries]
+
+
+def test_what_is_asked_about_one_image_is_asked_together() -> None:
+    """Over the borders of tasks, because a batch reads an image once; without an image apart."""
+    one, other = sample(0).image, sample(1).image
+    echo = Echo()
+    queries = {
+        "talk": [Query(one, "1a"), Query(other, "2a"), Query(None, "a")],
+        "ask": [Query(one, "1b"), Query(other, "2b")],
+        "draw": [Query(None, "b")],
+    }
+    runner = Runner(3, lambda *progress: None)
+    replies = runner.by_task(echo, queries, "replies")  # type: ignore[arg-type]
+    assert echo.batches == [["1a", "1b", "2a"], ["2b"], ["a", "b"]]
+    assert {name: [r.text for r in of_task] for name, of_task in replies.items()} == {
+        name: [q.text for q in of_task] for name, of_task in queries.items()
+    }
+
+
+def test_the_examples_of_a_sample_share_its_image(folder: Path) -> None:
+    items = collect_examples(run_settings(folder), SceneDataset("test", 2), "test")
+    images = [{id(e.image) for e in items[name]} for name in TASKS if name != "text_to_image"]
+    assert len(images[0]) == 2
+    assert all(found == images[0] for found in images)
+
+
 def test_each_source_is_scored_on_its_own_splits_and_tasks(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -38,6 +40,8 @@ HELD_OUT_WORDINGS_SPLIT = "test_wordings"
 BLANK_COLOR = (128, 128, 128)
 SEED = 0
 """Of the choice of examples; the same for every model."""
+
+_Item = TypeVar("_Item", Query, Example)
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,14 @@ def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, outp
             with_baselines = split in settings.evaluation.baseline_splits
             if with_baselines and untuned is None:
                 untuned = MultitaskModel.build(settings.model, settings.seed)
+            run = progress(split, settings.evaluation.batch_size)
             results[split] = {}
-            for name, examples in items.items():
-                run = progress(f"{split}: {name}", settings.evaluation.batch_size)
-                scores, answered = score_task(
-                    model, get_task(name), examples, resources, run, untuned if with_baselines else None
-                )
+            for name, (scores, answered) in score_split(
+                model, items, resources, run, untuned if with_baselines else None
+            ).items():
                 results[split][name] = scores
                 write_showcase(output, split, answered, resources, settings.evaluation.showcase)
-                _write(output, results, settings, model, started)
+            _write(output, results, settings, model, started)
     return _write(output, results, settings, model, started)
 
 
@@ -107,66 +110,89 @@ def collect_examples(
         split: its name.
         tasks: those that are scored; the run's mixture by default.
     """
-    items: dict[str, list[Example]] = {}
-    for name in settings.mixture if tasks is None else tasks:
-        task = get_task(name)
-        wanted = settings.evaluation.examples_per_sample.get(name, 1)
-        for sample in samples:
+    items: dict[str, list[Example]] = {name: [] for name in (settings.mixture if tasks is None else tasks)}
+    held_out = split == HELD_OUT_WORDINGS_SPLIT
+    for sample in samples:
+        for name, examples in items.items():
+            wanted = settings.evaluation.examples_per_sample.get(name, 1)
             rng = np.random.default_rng((SEED, zlib.crc32(f"{name}/{sample.id}".encode())))
-            held_out = split == HELD_OUT_WORDINGS_SPLIT
-            items.setdefault(name, []).extend(task.examples(sample, rng, held_out_wordings=held_out)[:wanted])
+            examples += get_task(name).examples(sample, rng, held_out_wordings=held_out)[:wanted]
     return {name: examples for name, examples in items.items() if examples}
 
 
-def score_task(
+def score_split(
     model: MultitaskModel,
-    task: Task,
-    examples: list[Example],
+    items: Mapping[str, Sequence[Example]],
     resources: ScoringResources,
     run: Runner,
     untuned: MultitaskModel | None,
-) -> tuple[dict[str, Any], Answered]:
-    """The scores of one task on one split.
+) -> dict[str, tuple[dict[str, Any], Answered]]:
+    """The scores of one split by task.
 
     Args:
         model: the tuned model.
-        task: the task.
-        examples: its items.
-        resources: for the task's metric.
+        items: each task's examples.
+        resources: for the tasks' metrics.
         run: answers queries in batches and shows progress.
         untuned: the same model before tuning; with it, the baselines and the teacher-forced scores are taken too.
 
     Returns:
-        The free-running scores, with "teacher_forced" and "baselines" inside, and the free-running replies.
+        For each task the free-running scores, with "teacher_forced" and "baselines" inside, and the free-running
+        replies.
     """
+    tasks = {name: get_task(name) for name in items}
+    # what metrics have to load, loads while the model replies
+    metrics = {name: task.metric(resources) for name, task in tasks.items()}
+    queries = {
+        name: [Query(e.image, e.prompt, max_new_tokens=tasks[name].max_new_tokens) for e in examples]
+        for name, examples in items.items()
+    }
+    replies = run.by_task(model, queries, "replies")
+    others = dict(_constant_replies(tasks, items))
+    forced: dict[str, list[Reply]] = {}
+    if untuned is not None:
+        blank = {
+            name: [replace(q, image=_blank(q.image.size)) for q in asked if q.image is not None]
+            for name, asked in queries.items()
+            if all(q.image is not None for q in asked)
+        }
+        others["blank_image"] = run.by_task(model, blank, "blank image")
+        others["untuned"] = run.by_task(untuned, queries, "untuned")
+        forced = run.forced_by_task(model, {n: e for n, e in items.items() if tasks[n].tokens}, "teacher forced")
 
-    def scored(replies: Sequence[Reply], metric: Metric) -> dict[str, Any]:
-        for example, reply in zip(examples, replies, strict=True):
+    def scored(name: str, replies: Sequence[Reply], metric: Metric | None = None) -> dict[str, Any]:
+        metric = metric or tasks[name].metric(resources)
+        for example, reply in zip(items[name], replies, strict=True):
             metric.update(example, reply)
         return metric.compute()
 
-    metric = task.metric(resources)  # what it has to load, loads while the model replies
-    queries = [Query(e.image, e.prompt, max_new_tokens=task.max_new_tokens) for e in examples]
-    replies = run(model, queries, "replies")
-    scores = scored(replies, metric)
-    constant: dict[str, list[Reply]] = {}
-    for example in examples:
-        for name, reply in task.constant_replies(example).items():
-            constant.setdefault(name, []).append(reply)
-    baselines = {name: scored(given, task.metric(resources)) for name, given in constant.items()}
-    if untuned is not None:
-        if all(e.image is not None for e in examples):
-            blank = [replace(q, image=_blank(q.image)) for q in queries]
-            baselines["blank_image"] = scored(run(model, blank, "blank image"), task.metric(resources))
-        baselines["untuned"] = scored(run(untuned, queries, "untuned"), task.metric(resources))
-        if task.tokens:
-            forced = run.forced(model, examples, "teacher forced")
-            scores["teacher_forced"] = scored(forced, task.metric(resources))
-    return {**scores, "baselines": baselines}, Answered(task, examples, replies)
+    results = {}
+    for name, examples in items.items():
+        scores = scored(name, replies[name], metrics[name])
+        if name in forced:
+            scores["teacher_forced"] = scored(name, forced[name])
+        scores["baselines"] = {other: scored(name, found[name]) for other, found in others.items() if name in found}
+        results[name] = scores, Answered(tasks[name], list(examples), replies[name])
+    return results
+
+
+def _constant_replies(
+    tasks: Mapping[str, Task], items: Mapping[str, Sequence[Example]]
+) -> dict[str, dict[str, list[Reply]]]:
+    """Baseline -> task -> replies, for what needs no model."""
+    found: dict[str, dict[str, list[Reply]]] = {}
+    for name, examples in items.items():
+        for example in examples:
+            for baseline, reply in tasks[name].constant_replies(example).items():
+                found.setdefault(baseline, {}).setdefault(name, []).append(reply)
+    return found
 
 
 class Runner:
-    """Answers many queries in batches, and says how far it is."""
+    """Answers many queries in batches, and says how far it is.
+
+    What is about one image stands together, because a batch reads an image once for all that is asked about it.
+    """
 
     def __init__(self, batch_size: int, report: Any) -> None:
         """`report(label, done, total)` is called after each batch."""
@@ -174,23 +200,42 @@ class Runner:
 
     def __call__(self, model: MultitaskModel, queries: Sequence[Query], label: str) -> list[Reply]:
         """The replies of `model`, in the order of the queries."""
-        replies: list[Reply] = []
-        for batch in self._batches(queries):
-            replies += _answers(model, batch)
-            self.report(label, len(replies), len(queries))
-        return replies
+        return self._run(lambda batch: _answers(model, batch), queries, label)
 
     def forced(self, model: MultitaskModel, examples: Sequence[Example], label: str) -> list[Reply]:
         """What the decoders make of the true replies (`MultitaskModel.teacher_forced`)."""
-        replies: list[Reply] = []
-        for batch in self._batches(examples):
-            replies += model.teacher_forced(batch)
-            self.report(label, len(replies), len(examples))
-        return replies
+        return self._run(model.teacher_forced, examples, label)
 
-    def _batches(self, items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        for start in range(0, len(items), self.batch_size):
-            yield items[start : start + self.batch_size]
+    def by_task(
+        self, model: MultitaskModel, queries: Mapping[str, Sequence[Query]], label: str
+    ) -> dict[str, list[Reply]]:
+        """The replies to the queries of several tasks, answered together."""
+        return _split_again(self(model, [q for asked in queries.values() for q in asked], label), queries)
+
+    def forced_by_task(
+        self, model: MultitaskModel, examples: Mapping[str, Sequence[Example]], label: str
+    ) -> dict[str, list[Reply]]:
+        """`forced` for several tasks together."""
+        return _split_again(self.forced(model, [e for given in examples.values() for e in given], label), examples)
+
+    def _run(self, answer: Callable[[list[_Item]], list[Reply]], items: Sequence[_Item], label: str) -> list[Reply]:
+        of_image: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            of_image.setdefault(id(item.image), []).append(place)
+        without = of_image.pop(id(None), [])
+        replies: dict[int, Reply] = {}
+        for order in ([place for places in of_image.values() for place in places], without):
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                replies.update(zip(chosen, answer([items[place] for place in chosen]), strict=True))
+                self.report(label, len(replies), len(items))
+        return [replies[place] for place in range(len(items))]
+
+
+def _split_again(replies: list[Reply], tasks: Mapping[str, Sequence[Any]]) -> dict[str, list[Reply]]:
+    """The replies to what all tasks asked, one task after the other, by task."""
+    left = iter(replies)
+    return {name: list(islice(left, len(asked))) for name, asked in tasks.items()}
 
 
 def _answers(model: MultitaskModel, queries: Sequence[Query]) -> list[Reply]:
@@ -203,10 +248,10 @@ def _answers(model: MultitaskModel, queries: Sequence[Query]) -> list[Reply]:
         return [reply for query in queries for reply in _answers(model, [query])]
 
 
-def _blank(image: Image.Image | None) -> Image.Image:
-    """A plain grey picture of the same size."""
-    assert image is not None
-    return Image.new("RGB", image.size, BLANK_COLOR)
+@cache
+def _blank(size: tuple[int, int]) -> Image.Image:
+    """A plain grey picture."""
+    return Image.new("RGB", size, BLANK_COLOR)
 
 
 def _write(

@@ -23,6 +23,7 @@ from neuraltuning.generation.prior import ImagePrior, PriorConfig, shrunken
 from neuraltuning.generation.progress import Progress, load_checkpoint, save_checkpoint
 from neuraltuning.generation.scene_features import scene_features
 from neuraltuning.generation.tokenizer import ImageTokenizer, to_images, to_network
+from neuraltuning.precision import resolve_dtype
 
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 50
@@ -108,6 +109,8 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
         grid=tokenizer.config.grid,
     )
     prior = ImagePrior(config)
+    # of so few tokens the plain attention is faster than the fused one on a processor
+    prior.transformer.set_attn_implementation("eager")
     variance_kept = fit_components(prior, embeddings)
     components = prior.components(embeddings.float())
     held_out_components = prior.components(held_out_embeddings.float())
@@ -115,8 +118,11 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
     decayed = [p for p in prior.parameters() if p.dim() > 1]
     plain = [p for p in prior.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.95)
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
+        betas=(0.9, 0.95),
+        fused=True,
     )
+    dtype = resolve_dtype("auto")
     checkpoint, first = out / "image_prior.checkpoint.pt", 0
     if state := load_checkpoint(checkpoint):
         first = state["step"]
@@ -135,7 +141,8 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP_STEPS) * max(0.02, cosine)
         picked = torch.randint(len(codes), (batch,))
         keep = torch.rand(batch) >= UNCONDITIONAL_SHARE
-        loss = prior.loss(codes[picked], shrunken(components[picked]), keep)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss = prior.loss(codes[picked], shrunken(components[picked]), keep)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
@@ -159,9 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder with the tokenizer; weights go there too")
     parser.add_argument("--encoder", dest="encoder_name", default="efficientnet-lite0", help="gives the embeddings")
-    parser.add_argument("--steps", type=int, default=1300, help="optimiser steps")
-    parser.add_argument("--batch", type=int, default=16, help="pictures a step")
-    parser.add_argument("--scenes", type=int, default=8000, help="training scenes, a multiple of 250")
+    parser.add_argument("--steps", type=int, default=10000, help="optimiser steps")
+    parser.add_argument("--batch", type=int, default=32, help="pictures a step")
+    parser.add_argument("--scenes", type=int, default=20000, help="training scenes, a multiple of 250")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes and of the training")
     arguments = parser.parse_args()
     result = pretrain(**vars(arguments))

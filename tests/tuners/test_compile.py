@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from neuraltuning.tuners import NeuralTuningConfig
-from tests.tuners.tiny import gradients, largest_difference, tokens, tuned_model
+from tests.tuners.tiny import gradients, largest_difference, layers_of, tokens, tuned_model
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,23 @@ def test_compiled_decoding_with_a_cache() -> None:
     plain = model.generate(tokens(), max_new_tokens=6, do_sample=False)
     model.forward = torch.compile(model.forward, backend="aot_eager")
     assert torch.equal(model.generate(tokens(), max_new_tokens=6, do_sample=False), plain)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++"))
+    or not Path(sysconfig.get_paths()["include"], "Python.h").is_file(),
+    reason="no C++ compiler, or none of Python's headers",
+)
+def test_machine_code_gives_the_plain_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the default backend, which fuses and reorders what the other tests run as it stands; of one layer alone."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = _model()
+    with torch.no_grad():
+        plain = model(input_ids=tokens(), use_cache=False).logits
+        layers_of(model)[1].compile(fullgraph=True)
+        compiled = model(input_ids=tokens(), use_cache=False).logits
+    assert list(tmp_path.rglob("*.cpp"))
+    assert (plain - compiled).abs().max() < 1e-6
 
 
 def test_checkpointed_and_compiled() -> None:

@@ -60,6 +60,13 @@ def test_released_code_preset() -> None:
         ("layers_to_transform", [0, -2]),
         ("layers_to_transform", [0.5]),
         ("layers_to_transform", 2.5),
+        ("target_modules", 5),
+        ("target_modules", ["self_attn", 5]),
+        ("target_modules", "(self_attn"),
+        ("exclude_modules", "*"),
+        ("layers_pattern", 1),
+        ("modules_to_save", "lm_head"),
+        ("modules_to_save", 3),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -165,11 +167,40 @@ def test_naming_the_attention_modules_of_an_unsupported_family_does_not_help(nam
         get_peft_model(model, NeuralTuningConfig(d_z=16, target_modules=["self_attention"]))
 
 
-def test_a_family_that_drops_the_state_on_the_way_is_named_by_the_first_forward() -> None:
-    model = AutoModelForCausalLM.from_config(CAUSAL["GPTJForCausalLM"])
-    model = get_peft_model(model, NeuralTuningConfig(d_z=16, target_modules=["attn"]))
-    with pytest.raises(RunError, match="did not reach GPTJAttention"):
-        model(tokens())
+@pytest.mark.parametrize(
+    ("family", "attention", "keeper"),
+    [("gptj", "attn", "GPTJModel"), ("stablelm", "self_attn", "StableLmDecoderLayer")],
+)
+def test_a_family_that_drops_the_state_on_the_way_is_named_at_once(family: str, attention: str, keeper: str) -> None:
+    model = AutoModelForCausalLM.from_config(CAUSAL["GPTJForCausalLM"]) if family == "gptj" else base_model(family)
+    names = [name for name, _ in model.named_modules()]
+    with pytest.raises(InputError, match=f"ForCausalLM: {keeper} hands no additional keyword arguments on"):
+        get_peft_model(model, NeuralTuningConfig(d_z=16, target_modules=[attention]))
+    assert [name for name, _ in model.named_modules()] == names
+
+
+def in_a_dictionary(model: Any) -> None:
+    model.model.layers = nn.ModuleDict({str(number): layer for number, layer in enumerate(model.model.layers)})
+
+
+def in_two_lists(model: Any) -> None:
+    model.model.more_layers = model.model.layers[2:]
+    model.model.layers = model.model.layers[:2]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "message"),
+    [
+        (in_a_dictionary, r"'model\.layers\.0\.self_attn' does not lie in a list of decoder layers"),
+        (in_two_lists, r"along one list of layers, but .* in several: model\.layers, model\.more_layers"),
+    ],
+)
+def test_layers_that_are_not_in_one_list_are_refused(arrange: Callable[[Any], None], message: str) -> None:
+    model = base_model()
+    arrange(model)
+    with pytest.raises(InputError, match=message):
+        get_peft_model(model, NeuralTuningConfig(d_z=16))
+    assert not layers_of(model)
 
 
 class StrictAttention(LlamaAttention):
@@ -214,6 +245,8 @@ def test_a_decoder_layer_called_alone_says_what_is_missing() -> None:
         ({"target_modules": "all-linear"}, "matches no module of LlamaForCausalLM"),
         ({"target_modules": ["q_proj"]}, "does not know how Linear computes"),
         ({"target_modules": ["lm_head"]}, "does not know how Linear computes"),
+        ({"layers_pattern": "blocks"}, r"'model\.layers\.0\.self_attn' does not lie in a numbered list of layers"),
+        ({"exclude_modules": ["self_attn"]}, "matches no module of LlamaForCausalLM"),
         ({"d_z": HIDDEN + 1}, f"hidden size of LlamaForCausalLM, which is {HIDDEN}, got {HIDDEN + 1}"),
         ({"layers_to_transform": [1, 4]}, r"does not have: \[4\]; its tunable layers are 0 to 3"),
         ({"layers_to_transform": 7}, r"does not have: \[7\]"),

@@ -51,6 +51,13 @@ def test_stepwise_decoding_behind_a_sliding_window(family: str, settings: dict[s
     assert (stepwise(model, ids, [6, 1, 1, 1, 3]) - full).abs().max() < 1e-5
 
 
+def test_a_cache_of_fixed_size_gives_the_same_tokens() -> None:
+    model = tuned_model()
+    settings: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
+    static = model.generate(tokens(), cache_implementation="static", disable_compile=True, **settings)
+    assert torch.equal(static, model.generate(tokens(), use_cache=False, **settings))
+
+
 @pytest.mark.parametrize("settings", [{"num_beams": 3}, {"num_beams": 4, "length_penalty": 0.3}], ids=str)
 def test_beam_search_with_and_without_a_cache(settings: dict[str, Any]) -> None:
     model = tuned_model()

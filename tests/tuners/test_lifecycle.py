@@ -62,6 +62,22 @@ def test_modules_to_save_come_along(tmp_path: Path) -> None:
     assert torch.equal(logits(PeftModel.from_pretrained(base_model(), str(tmp_path))), logits(model))
 
 
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+def test_a_file_without_its_modules_to_save_is_refused(tmp_path: Path, low_cpu_mem_usage: bool) -> None:
+    tuned_model(NeuralTuningConfig(d_z=16, modules_to_save=["lm_head"])).save_pretrained(str(tmp_path))
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if "lm_head" not in key}, file)
+    base = base_model()
+    with pytest.raises(InputError, match=r"lacks parameters of its modules_to_save, for example lm_head\.weight"):
+        PeftModel.from_pretrained(base, str(tmp_path), low_cpu_mem_usage=low_cpu_mem_usage)
+    assert torch.equal(logits(base), logits(base_model()))
+    model = tuned_model(NeuralTuningConfig(d_z=16, modules_to_save=["lm_head"]))
+    expected = logits(model)
+    with pytest.raises(InputError, match=r"lacks parameters of its modules_to_save, for example lm_head\.weight"):
+        model.load_adapter(str(tmp_path), "other", low_cpu_mem_usage=low_cpu_mem_usage)
+    assert torch.equal(logits(model), expected)
+
+
 def test_a_second_adapter_and_switching_back() -> None:
     alone = logits(tuned_model(NeuralTuningConfig(d_z=16)))
     model = two_adapters()
@@ -214,7 +230,7 @@ def test_natively_in_transformers(tmp_path: Path) -> None:
 
 
 def test_natively_transformers_reports_what_does_not_fit(tmp_path: Path) -> None:
-    """It checks by itself, after injecting: what is missing is in the report, another size is refused."""
+    """It checks by itself, after injecting: what is missing or surplus is in the report, another size is refused."""
     tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
     file = tmp_path / "adapter_model.safetensors"
     weights = load_file(file)
@@ -224,6 +240,8 @@ def test_natively_transformers_reports_what_does_not_fit(tmp_path: Path) -> None
     assert [one.removeprefix("base_model.model.").removesuffix(".weight") in key for key in report.missing_keys] == [
         True
     ]
+    save_file({**weights, one.replace("layers.0", "layers.9"): weights[one].clone()}, file)
+    assert [("layers.9" in key) for key in base_model().load_adapter(str(tmp_path)).unexpected_keys] == [True]
     save_file({**weights, one: weights[one][:8].clone()}, file)
     with pytest.raises(RuntimeError, match="mismatched"):
         base_model().load_adapter(str(tmp_path))

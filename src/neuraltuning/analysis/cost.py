@@ -137,8 +137,10 @@ def _forward(model: Any, input_ids: torch.Tensor) -> tuple[int, int]:
                 f"{type(model).__name__} can't be counted in {model.dtype} (experts compute in bfloat16 alone): "
                 "use dtype=torch.bfloat16."
             ) from error
-    layers = output.past_key_values.layers if output.past_key_values is not None else []
-    return counter.get_total_flops(), sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    # a recurrent model has no such cache, and a layer that shares another's keys or is recurrent has none in it
+    layers = getattr(getattr(output, "past_key_values", None), "layers", [])
+    cached = (getattr(layer, name, None) for layer in layers for name in ("keys", "values"))
+    return counter.get_total_flops(), sum(tensor.nbytes for tensor in cached if tensor is not None)
 
 
 def _kept_for_backward(model: Any, input_ids: torch.Tensor) -> int:

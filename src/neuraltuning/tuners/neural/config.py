@@ -6,11 +6,14 @@ Knows nothing about any model: what can only be checked against one (layer numbe
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from peft.config import PeftConfig
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 
 from neuraltuning.errors import InputError
 from neuraltuning.tuners.registration import peft_type_member
@@ -104,6 +107,14 @@ class NeuralTuningConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = peft_type_member(METHOD)
+        # not a field, because it is no setting
+        self.weights_file: Path | None = None
+        _require_names("target_modules", self.target_modules)
+        _require_names("exclude_modules", self.exclude_modules)
+        _require_names("layers_pattern", self.layers_pattern)
+        if isinstance(self.modules_to_save, str):
+            raise InputError(f"modules_to_save must be a list of names, got {self.modules_to_save!r}.")
+        _require_names("modules_to_save", self.modules_to_save)
         if isinstance(self.target_modules, list):
             self.target_modules = set(self.target_modules)  # type: ignore[assignment]
         if isinstance(self.exclude_modules, list):
@@ -149,6 +160,18 @@ class NeuralTuningConfig(PeftConfig):
                 raise InputError(f"layers_to_transform must hold layer numbers (ints from 0), got {number!r}.")
 
     @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any
+    ) -> NeuralTuningConfig:
+        """peft's, which also notes where the weights lie, so that they can be checked against the model.
+
+        Only in a folder, not on the Hub.
+        """
+        config = super().from_pretrained(pretrained_model_name_or_path, subfolder, **kwargs)
+        config.weights_file = Path(pretrained_model_name_or_path, subfolder or "", SAFETENSORS_WEIGHTS_NAME)
+        return config
+
+    @classmethod
     def released_code(cls, **settings: Any) -> NeuralTuningConfig:
         """The variant that the papers' released code runs, which differs from the text in four places.
 
@@ -170,6 +193,19 @@ class NeuralTuningConfig(PeftConfig):
 def _require_number(name: str, value: Any, wanted: str, valid: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not valid(value):
         raise InputError(f"{name} must be {wanted}, got {value!r}.")
+
+
+def _require_names(name: str, value: Any) -> None:
+    """Names of modules: a list of them, or a regular expression."""
+    if value is None:
+        return
+    if isinstance(value, str):
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise InputError(f"{name} is no regular expression ({error}), got {value!r}.") from error
+    elif not isinstance(value, (list, tuple, set)) or not all(isinstance(one, str) for one in value):
+        raise InputError(f"{name} must be a list of names or a regular expression, got {value!r}.")
 
 
 def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

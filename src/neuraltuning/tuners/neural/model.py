@@ -5,14 +5,19 @@ Knows nothing about tasks, images or training; what happens inside a layer is `l
 
 from __future__ import annotations
 
+import ast
 import copy
+import functools
 import inspect
 import re
+import textwrap
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
+from safetensors import safe_open
 from torch import nn
 
 from neuraltuning.errors import InputError
@@ -98,7 +103,7 @@ class NeuralTuningModel(BaseTuner):
             raise InputError(
                 f"target_modules={_shown(peft_config.target_modules)} matches no module of {type(model).__name__}."
             )
-        decoders = {}
+        lists = set()
         for key, module in attention.items():
             base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
             in_features = find_projections(base)[0].in_features
@@ -107,17 +112,18 @@ class NeuralTuningModel(BaseTuner):
                     f"d_z must be at most the hidden size of {type(model).__name__}, which is {in_features}, "
                     f"got {peft_config.d_z}."
                 )
-            owner_key, owner = _owner_of_layers(model, key)
-            decoders[owner_key] = owner
-            _require_keywords_reach(model, owner_key, key)
-        if len(decoders) != 1:
+            layers_key, _ = _layers_and_owner(model, key)
+            lists.add(layers_key)
+            _require_keywords_reach(model, layers_key.rpartition(".")[0], key)
+        if len(lists) != 1:
             raise InputError(
                 f"Neural tuning carries its state along one list of layers, but "
                 f"target_modules={_shown(peft_config.target_modules)} matches attention modules in several: "
-                f"{', '.join(sorted(decoders))}."
+                f"{', '.join(sorted(lists))}."
             )
         numbers = sorted({_layer_number(key, peft_config.layers_pattern) for key in attention})
         self._resolve_layers(peft_config, model, numbers)
+        _require_saved_modules(peft_config, model)
 
     @staticmethod
     def _resolve_layers(peft_config: NeuralTuningConfig, model: nn.Module, numbers: list[int]) -> None:
@@ -179,7 +185,7 @@ class NeuralTuningModel(BaseTuner):
                 plan.position = position
                 plan.layer = _layer_number(key, plan.config.layers_pattern)
                 if position == 0:
-                    install_tape(_owner_of_layers(model, key)[1])
+                    install_tape(_layers_and_owner(model, key)[1])
                 position += 1
 
     def delete_adapter(self, adapter_name: str) -> None:
@@ -278,21 +284,20 @@ def _layer_number(key: str, layers_pattern: list[str] | str | None) -> int:
     raise InputError(f"The matched module {key!r} does not lie in a numbered list of layers.")
 
 
-def _owner_of_layers(model: nn.Module, key: str) -> tuple[str, nn.Module]:
-    """The module that owns the list of layers in which the module named `key` lies, with its name."""
+def _layers_and_owner(model: nn.Module, key: str) -> tuple[str, nn.Module]:
+    """The name of the list of layers in which the module named `key` lies, and the module that owns the list."""
     parts = key.split(".")
     for end in range(len(parts) - 1, 0, -1):
         if parts[end].isdigit() and isinstance(model.get_submodule(".".join(parts[:end])), nn.ModuleList):
-            owner_key = ".".join(parts[: end - 1])
-            return owner_key, model.get_submodule(owner_key)
+            return ".".join(parts[:end]), model.get_submodule(".".join(parts[: end - 1]))
     raise InputError(f"The matched module {key!r} does not lie in a list of decoder layers.")
 
 
 def _require_keywords_reach(model: nn.Module, owner_key: str, key: str) -> None:
-    """Checks that each module from the decoder to the attention module takes arbitrary keyword arguments.
+    """Checks that arbitrary keyword arguments reach the attention module from the decoder.
 
     Raises:
-        InputError: one of them doesn't, so that the state could not travel.
+        InputError: a module takes none or keeps them to itself, so that the state could not travel.
     """
     names = [owner_key] + [
         name
@@ -303,10 +308,49 @@ def _require_keywords_reach(model: nn.Module, owner_key: str, key: str) -> None:
         module = model.get_submodule(name)
         while isinstance(module, BaseTunerLayer):
             module = module.get_base_layer()
-        parameters = inspect.signature(type(module).forward).parameters.values()
-        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        taken, used = _further_keywords(type(module).forward)
+        if not taken or not (used or name == key):
+            does = "hands no additional keyword arguments on" if taken else "takes no additional keyword arguments"
             raise InputError(
-                f"Neural tuning can't work with {type(model).__name__}: {type(module).__name__} takes no additional "
-                "keyword arguments, and neural tuning's state travels from layer to layer in one. Families that work: "
-                f"{', '.join(sorted(FAMILIES))}."
+                f"Neural tuning can't work with {type(model).__name__}: {type(module).__name__} {does}, and neural "
+                f"tuning's state travels from layer to layer in one. Families that work: {', '.join(sorted(FAMILIES))}."
             )
+
+
+@functools.cache
+def _further_keywords(forward: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether `forward` takes arbitrary keyword arguments, and whether it does anything with them."""
+    function = inspect.unwrap(forward)
+    kinds = {parameter.kind: name for name, parameter in inspect.signature(function).parameters.items()}
+    keywords = kinds.get(inspect.Parameter.VAR_KEYWORD)
+    if keywords is None:
+        return False, False
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return True, True  # compiled code can't be read; the first call of the model tells
+    tree = ast.parse(textwrap.dedent(source))
+    return True, any(isinstance(node, ast.Name) and node.id == keywords for node in ast.walk(tree))
+
+
+def _require_saved_modules(config: NeuralTuningConfig, model: nn.Module) -> None:
+    """Checks that the file that the adapter comes from holds its `modules_to_save`.
+
+    Raises:
+        InputError: parameters are missing, where peft would stop with a bare KeyError.
+    """
+    if not config.modules_to_save or config.weights_file is None or not config.weights_file.is_file():
+        return
+    with safe_open(config.weights_file, framework="pt") as weights:
+        given = tuple(weights.keys())
+    wanted = tuple(config.modules_to_save)
+    for key, module in model.named_modules():
+        if not key.endswith(wanted):
+            continue
+        for parameter in getattr(module, "original_module", module).state_dict():
+            # the end of the name alone, because transformers may have renamed what encloses it
+            if not any(name.endswith(f"{key}.{parameter}") for name in given):
+                raise InputError(
+                    f"The adapter file lacks parameters of its modules_to_save, for example {key}.{parameter}: "
+                    f"{config.weights_file}."
+                )

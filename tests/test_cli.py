@@ -205,7 +205,9 @@ def test_data_convert_prints_counts_and_what_is_left_out(run: Run, tmp_path: Pat
     arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
     status, out, err = run("data", "convert", tmp_path / "refcoco", *arguments)
     assert (status, out) == (2, "")
-    assert "More than 1.0% of the split train can't be used (1 of 2 so far). The first is image 12: The image" in err
+    assert (
+        "More than 1.0% of the split train can't be used (1 of 2 so far). The first is image 12 of refs(unc).p: " in err
+    )
     assert not (tmp_path / "out").exists()
     status, out, err = run("data", "convert", tmp_path / "refcoco", *arguments, "--max-left-out", 0.5)
     assert status == 0
@@ -231,7 +233,7 @@ def test_data_convert_of_files_that_are_not_what_they_should_be(run: Run, tmp_pa
         file.writestr("../a.txt", "a")
     cases = {
         ("refcoco", "coco"): "holds no instances_*.json and no captions_*.json",
-        ("refcoco", "snli-ve"): "snli_ve_dev.jsonl can't be read as UTF-8 text",
+        ("refcoco", "snli-ve"): "snli_ve_dev.jsonl, line 1, is no text in UTF-8",
         ("images", "llava"): "train.json is no JSON",
         ("refcoco", "duts"): "holds no folder DUTS-TR-Mask or DUTS-TE-Mask of masks",
         ("a.zip", "refcoco"): "a.zip is not unpacked: its entry '../a.txt' would leave the folder",
@@ -251,8 +253,9 @@ def test_data_check_says_what_would_fail(run: Run, tmp_path: Path) -> None:
     refer(tmp_path / "refcoco", tmp_path / "images")
     arguments = ("--from", "refcoco", "--images", tmp_path / "images", "--to", tmp_path / "out")
     assert run("data", "convert", tmp_path / "refcoco", *arguments)[0] == 0
-    status, out, _ = run("data", "check", tmp_path / "out")
+    status, out, err = run("data", "check", tmp_path / "out")
     assert status == 0
+    assert "Whether texts are too long was not looked at: name a run's configuration by --config." in err
     assert "cut_off: an image whose" in out
     findings = json.loads((tmp_path / "out" / "check.json").read_text())
     assert findings["samples"] == {"train": 2, "validation": 1, "test_a": 1}

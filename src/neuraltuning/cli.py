@@ -260,6 +260,10 @@ def data_check(
                 example = f"{first.split}, {first.sample}: {first.detail}"
                 table.add_row(f"{kind}: {meaning}", *map(str, counts), example)
         Console(width=160).print(table if table.row_count else "Nothing was found.")
+        if packer is None:
+            typer.echo(
+                "Whether texts are too long was not looked at: name a run's configuration by --config.", err=True
+            )
         typer.echo(path)
         if fatal := findings.fatal:
             raise RunError(

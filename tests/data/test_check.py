@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from neuraltuning.data.convert import convert, summary
 from neuraltuning.data.near_duplicates import difference_hash
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.scenes import SceneDataset
+from neuraltuning.data.source import open_split
 from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import Packer
@@ -106,6 +108,9 @@ def test_records_that_can_not_be_read(tmp_path: Path, splits: dict[str, list[Sam
         (lambda row: row["reasoning"][0].update(answer="Nothing."), "object_without_tag"),
         (lambda row: row["reasoning"][0].update(objects=[9] * len(row["reasoning"][0]["objects"])), "unreadable"),
         (lambda row: row["captions"].append("A dog <OBJ>."), "stray_tag"),
+        (lambda row: row["captions"].append(None), "unreadable"),
+        (lambda row: row["objects"][0].update(category=None), "unreadable"),
+        (lambda row: row["questions"][0].update(answer=None), "unreadable"),
     ],
 )
 def test_masks_and_tags_that_belong_to_nothing(
@@ -145,6 +150,29 @@ def test_polygons_that_reached_out_of_their_image(tmp_path: Path) -> None:
     [found] = check(tmp_path / "out").problems
     assert (found.kind, found.split, found.sample) == ("cut_off", "validation", "refcoco-unc-validation-13")
     assert check(tmp_path / "out").fatal == []
+
+
+def test_what_the_manifest_names_and_is_not_there(tmp_path: Path) -> None:
+    refer(tmp_path / "refcoco", tmp_path / "images")
+    convert("refcoco", tmp_path / "refcoco", tmp_path / "images", tmp_path / "out")
+    (tmp_path / "out" / "train" / "part-00000.parquet").rename(tmp_path / "out" / "train" / "part-00001.parquet")
+    shutil.rmtree(tmp_path / "out" / "test_a")
+    findings = check(tmp_path / "out")
+    assert findings.samples == {"train": 0, "validation": 1, "test_a": 0}
+    assert [(p.kind, p.split) for p in findings.fatal] == [("unreadable", "train"), ("unreadable", "test_a")]
+    assert "train lacks part-00000.parquet, which dataset.json names" in findings.fatal[0].detail
+    with pytest.raises(InputError, match=r"train lacks part-00000\.parquet"):
+        open_split(str(tmp_path / "out"), "train", 0)
+    with pytest.raises(InputError, match=r"There is no split 'test_a' in .*: its splits are train, validation"):
+        open_split(str(tmp_path / "out"), "test_a", 0)
+
+
+def test_a_damaged_shard_does_not_hide_the_other_splits(tmp_path: Path, splits: dict[str, list[Sample]]) -> None:
+    store(tmp_path, splits)
+    path = tmp_path / "train" / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert kinds(tmp_path) == [("unreadable", "train", "all")]
+    assert check(tmp_path).samples == {"train": 0, "validation": 5}
 
 
 def test_the_hash_tells_pictures_apart_and_not_their_brightness(splits: dict[str, list[Sample]]) -> None:

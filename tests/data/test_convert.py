@@ -65,7 +65,8 @@ def test_the_digest_is_of_the_content(place: Path) -> None:
 
 def test_bad_records_are_left_out_by_name_up_to_a_share(place: Path) -> None:
     edit_instances(place, lambda i: i["annotations"][0].update(segmentation=[]))
-    with pytest.raises(InputError, match=r"More than 1\.0% of the split train can't be used.*image 11: annotation 100"):
+    message = r"More than 1\.0% of the split train can't be used.*image 11 of refs\(unc\)\.p: annotation 100"
+    with pytest.raises(InputError, match=message):
         convert("refcoco", place / "refcoco", place / "train2014", place / "out")
     assert not (place / "out").exists()
     manifest = convert("refcoco", place / "refcoco", place / "train2014", place / "out", max_left_out=0.5)
@@ -81,14 +82,36 @@ def test_an_id_that_stands_twice_is_left_out(place: Path) -> None:
     picture(place / "images" / "a.png", 0)
     (place / "lines").mkdir()
     (place / "lines" / "train.jsonl").write_text('{"image": "a.png", "id": "one"}\n' * 2)
-    with pytest.raises(InputError, match="line 2: its id 'one' stands twice"):
+    with pytest.raises(InputError, match=r"line 2 of train\.jsonl: its id 'one' stands twice"):
         convert("jsonl", place / "lines", place / "images", place / "out")
+
+
+def test_half_a_character_spoils_its_record_alone(place: Path) -> None:
+    picture(place / "images" / "a.png", 0)
+    (place / "lines").mkdir()
+    (place / "lines" / "train.jsonl").write_text(
+        '{"image": "a.png", "captions": ["\\ud83d\\ude00"]}\n{"image": "a.png", "captions": ["A \\ud800."]}\n'
+    )
+    manifest = convert("jsonl", place / "lines", place / "images", place / "out", max_left_out=0.5)
+    [bad] = manifest["splits"]["train"]["left_out"]
+    assert bad == {"record": "line 2", "reason": "a text of it holds '\\ud800', half a character"}
+    assert [s.captions for s in open_split(str(place / "out"), "train", 0)] == [("\U0001f600",)]
+
+
+@pytest.mark.parametrize("name", ["../beside", "", ".", "a/b", "a\0b", "dataset.json"])
+def test_a_split_can_not_leave_the_store(place: Path, name: str) -> None:
+    image = {"cocoid": 1, "filename": "COCO_0000.jpg", "split": name, "sentences": [{"raw": "A dog."}]}
+    (place / "dataset_coco.json").write_text(json.dumps({"images": [image]}))
+    before = sorted(place.rglob("*"))
+    with pytest.raises(InputError, match=r"dataset_coco\.json names a split .*, which can be no folder's name"):
+        convert("coco-captions", place, place / "images" / "train2014", place / "out")
+    assert sorted(place.rglob("*")) == before
 
 
 def test_what_stands_there_is_kept_until_the_new_one_is_complete(place: Path) -> None:
     convert("mmud", place / "mmud", place / "images", place / "out")
     mmud(place / "mmud", place / "images", [(*mmud_record(0)[:2], "no separator", *mmud_record(0)[3:])])
-    with pytest.raises(InputError, match="record 0: its text has 0 <SEP>"):
+    with pytest.raises(InputError, match=r"record 0 of mmud_train\.pkl: its text has 0 <SEP>"):
         convert("mmud", place / "mmud", place / "images", place / "out")
     assert len(open_split(str(place / "out"), "train", 0)) == 2
     convert("refcoco", place / "refcoco", place / "train2014", place / "out")

@@ -13,6 +13,7 @@ from neuraltuning.data.sample import Expression, QuestionAnswer
 from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.data.statistics import MMUD_OBJECTS, Statistics, n_tokens, split_statistics, statistics
 from neuraltuning.data.store import StoredSamples
+from neuraltuning.errors import InputError
 from tests.mmud.data import write_data
 
 
@@ -53,6 +54,12 @@ def test_everything_is_counted() -> None:
 
 def test_mmuds_own_numbers_add_up() -> None:
     assert sum(MMUD_OBJECTS.values()) == 36_489
+
+
+def test_a_damaged_record_is_named() -> None:
+    record = {**to_record(SceneDataset("train", 1, seed=0)[0]), "captions": [None]}
+    with pytest.raises(InputError, match=f"Sample {record['id']} in there is damaged"):
+        statistics([record], "there")
 
 
 def test_a_stored_split_is_counted_without_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

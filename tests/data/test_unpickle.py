@@ -101,6 +101,35 @@ def test_hostile_instructions_are_refused(tmp_path: Path, data: bytes) -> None:
         load_plain_pickle(tmp_path / "hostile.p")
 
 
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def test_what_would_fill_the_memory_when_it_is_copied_is_refused(tmp_path: Path) -> None:
+    """What stands in thousands of places is one value in memory, and as many where records are made of it."""
+    sentences = b"](}q\x00" + text("sent") + text("a") + b"s" + b"h\x00" * 9_999 + b"e"
+    refs = b"\x80\x02](}q\x01" + text("sentences") + sentences + b"s" + b"h\x01" * 9_999 + b"e."
+    for data in (refs, pickle.dumps([["x " * 10_000] * 10_000])):
+        assert len(data) < 50_000
+        (tmp_path / "copies.p").write_bytes(data)
+        with pytest.raises(InputError, match=r"copies\.p is a pickle whose values would fill the memory"):
+            load_plain_pickle(tmp_path / "copies.p")
+
+
+def test_what_holds_itself_and_endless_numbers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "circle.p").write_bytes(b"\x80\x02]q\x00h\x00a.")
+    with pytest.raises(InputError, match=r"circle\.p is no complete pickle \(a container holds itself\)"):
+        load_plain_pickle(tmp_path / "circle.p")
+    (tmp_path / "number.p").write_bytes(pickle.dumps([1 << 20_000]))
+    with pytest.raises(InputError, match=r"number\.p is a pickle with a number of more than 1,000 bits"):
+        load_plain_pickle(tmp_path / "number.p")
+
+
+def test_deep_values_are_read(tmp_path: Path) -> None:
+    (tmp_path / "deep.p").write_bytes(b"]" * 100_000 + b"a" * 99_999 + b".")
+    assert load_plain_pickle(tmp_path / "deep.p")
+
+
 @pytest.mark.parametrize("data", [b"", b"no pickle", pickle.dumps(PLAIN)[:-9], b"\x80\x02.", b"a.", b"\xff" * 20])
 def test_damaged_files_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "damaged.p").write_bytes(data)

@@ -257,6 +257,7 @@ def test_the_command_says_what_came_of_it(command: Callable[..., tuple[int, str]
         assert status == 1
         assert re.search(r"format +│ +7 +│ 29\.2%", output)
         assert "7 of 24 images have no annotation, more than 5% (--max-failed): see" in output
+        assert re.search(r"failures\.jsonl, the first is train/scenes-train-\d+ \(format: ", output)
         assert command(server, "--attempts", 1, "--max-failed", 0.5)[0] == 0
     assert "not ***" in (tmp_path / "work" / "failures.jsonl").read_text()
 

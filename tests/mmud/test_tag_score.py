@@ -51,11 +51,14 @@ def test_shares_of_nothing_are_whole() -> None:
         ("{" + OBJECTS.replace("[1, 1, 2, 2]", '"all"') + ', "answer": ""}', r"line 2, objects\.0\.box"),
         ("", "line 2, the record: invalid json"),
         ("no json", "line 2, the record: invalid json"),
+        ("caf\udce9", "line 2, is no text in UTF-8"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_text("{" + OBJECTS + ', "answer": "The dog <OBJ-1>."}\n' + line + "\n", encoding="utf-8")
+    path.write_text(
+        "{" + OBJECTS + ', "answer": "The dog <OBJ-1>."}\n' + line + "\n", encoding="utf-8", errors="surrogateescape"
+    )
     with pytest.raises(InputError, match=message):
         score_tags(read_tagged(path))
 

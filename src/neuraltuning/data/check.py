@@ -21,7 +21,7 @@ from neuraltuning.data.location import Location
 from neuraltuning.data.near_duplicates import NearPictures, difference_hash
 from neuraltuning.data.records import MaskSizeError
 from neuraltuning.data.sample import OBJECT_TAG, Sample, TagError
-from neuraltuning.data.shards import read_manifest
+from neuraltuning.data.shards import MANIFEST, read_manifest
 from neuraltuning.data.store import open_stored, split_names
 from neuraltuning.errors import InputError
 from neuraltuning.tasks import get_task, task_names
@@ -56,7 +56,7 @@ class Problem:
     Attributes:
         kind: one of `KINDS`.
         split: where it was found.
-        sample: the sample's id, or its place where it can't be read.
+        sample: the sample's id, its place where it can't be read, or "all" where the whole split can't.
         detail: what was found.
     """
 
@@ -110,9 +110,17 @@ def check(source: str | Path, packer: Packer | None = None, max_left_out: float 
     sizes: dict[str, int] = {}
     pictures = _Pictures()
     manifest = read_manifest(Location(source))
-    for name in split_names(source):
-        samples = open_stored(source, name)
-        assert samples is not None
+    there = split_names(source)
+    for name in (*there, *(name for name in (manifest.splits if manifest else ()) if name not in there)):
+        sizes[name] = 0
+        try:
+            samples = open_stored(source, name)
+        except InputError as error:
+            problems.append(Problem("unreadable", name, "all", str(error)))
+            continue
+        if samples is None:
+            problems.append(Problem("unreadable", name, "all", f"{MANIFEST} names the split, and its folder is gone"))
+            continue
         if manifest is not None and name in manifest.splits:
             cut_off = manifest.splits[name].cut_off
             problems += [Problem("cut_off", name, sample, f"of {count} objects") for sample, count in cut_off.items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -57,6 +58,9 @@ FORMATS: dict[str, Callable[..., dict[str, Split]]] = {
     "jsonl": read_lines,
 }
 """Name of a format -> its reader, which takes the folder of its files and the folder of its pictures."""
+
+_SPLIT_NAME = re.compile(r"\w[\w.+-]*")
+"""Of files from outside; a path would leave the store."""
 
 
 def convert(
@@ -141,9 +145,12 @@ def write_store(
         What is written to `MANIFEST`.
 
     Raises:
-        InputError: too many records are bad.
+        InputError: too many records are bad, or a split's name can be no folder's.
         RunError: the disk is full.
     """
+    for name, split in splits.items():
+        if not _SPLIT_NAME.fullmatch(name) or name == MANIFEST:
+            raise InputError(f"{split.file} names a split {name!r}, which can be no folder's name; rename it.")
     manifest: dict[str, Any] = {**source, "splits": {}}
     with atomic_path(target, directory=True) as temporary:
         for name, split in splits.items():
@@ -165,19 +172,20 @@ def _write(name: str, split: Split, folder: Path, max_left_out: float, beside: b
                     sample, image = entry.read()
                 if sample.id in seen:
                     raise BadRecord(f"its id {sample.id!r} stands twice")
+                record = _add(writer, sample, image)
             except (BadRecord, InputError) as error:
                 left_out.append({"record": entry.name, "reason": str(error)})
                 if len(left_out) > max_left_out * len(split.entries):
+                    where = f" of {split.file}" if split.file else ""
                     raise InputError(
                         f"More than {max_left_out:.1%} of the split {name} can't be used ({len(left_out)} of "
-                        f"{len(split.entries)} so far). The first is {left_out[0]['record']}: "
+                        f"{len(split.entries)} so far). The first is {left_out[0]['record']}{where}: "
                         f"{left_out[0]['reason'].removesuffix('.')}. Mend them, or allow more with --max-left-out."
                     ) from error
                 continue
             seen.add(sample.id)
             if beyond:
                 cut_off[sample.id] = len(beyond)
-            record = writer.add(sample, image)
             digest.update(json.dumps(record, sort_keys=True).encode())
             digest.update(hashlib.sha256(image).digest())
     return {
@@ -189,6 +197,13 @@ def _write(name: str, split: Split, folder: Path, max_left_out: float, beside: b
         "cut_off": cut_off,
         "shards": writer.shards,
     }
+
+
+def _add(writer: SplitWriter, sample: Sample, image: bytes) -> dict[str, Any]:
+    try:
+        return writer.add(sample, image)
+    except UnicodeEncodeError as error:
+        raise BadRecord(f"a text of it holds {error.object[error.start]!r}, half a character") from error
 
 
 def summary(manifest: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -50,7 +51,7 @@ def mask_from_segmentation(segmentation: Any, height: int, width: int) -> NDArra
     for polygon in polygons:
         if not isinstance(polygon, (list, tuple)) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon of the segmentation has no three points")
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in polygon):
+        if not all(isinstance(v, (int, float)) and abs(v) <= sys.float_info.max for v in polygon):
             raise ValueError("a polygon of the segmentation holds something else than finite numbers")
     beyond = max(max(-min(p), max(p[0::2]) - width, max(p[1::2]) - height) for p in polygons)
     if beyond > BEYOND and (noted := _cut_off.get()) is not None:

@@ -65,14 +65,14 @@ def from_record(record: Mapping[str, Any], image: Image.Image) -> Sample:
         ValueError, TypeError: a field holds something else than it should; the message says what.
     """
     return Sample(
-        id=record["id"],
+        id=_text(record, "id"),
         image=image,
         objects=tuple(_object(item, (image.height, image.width)) for item in record["objects"]),
-        captions=tuple(record["captions"]),
+        captions=_texts(record, "captions"),
         reasoning=tuple(_question(item, len(record["objects"])) for item in record["reasoning"]),
         questions=tuple(_question(item, len(record["objects"])) for item in record["questions"]),
-        source=record["source"],
-        license=record["license"],
+        source=_text(record, "source"),
+        license=_text(record, "license"),
         ignored=_mask(record["ignored"], (image.height, image.width)) if record.get("ignored") else None,
         # data sets that were written before there were expressions have none
         expressions=tuple(_expression(item, len(record["objects"])) for item in record.get("expressions") or ()),
@@ -85,12 +85,26 @@ def _object(record: dict[str, Any], size: tuple[int, int]) -> ObjectAnnotation:
         raise ValueError(f"unknown kind of phrase {sorted(kinds.difference(PHRASE_KINDS))[0]!r}")
     x, y, width, height = (float(value) for value in record["box"])
     return ObjectAnnotation(
-        category=record["category"],
-        supercategory=record["supercategory"],
+        category=_text(record, "category"),
+        supercategory=_text(record, "supercategory"),
         mask=_mask(record["mask"], size),
         box=(x, y, width, height),
-        phrases=tuple(Phrase(phrase["text"], phrase["kind"]) for phrase in record["phrases"]),
+        phrases=tuple(Phrase(_text(phrase, "text"), phrase["kind"]) for phrase in record["phrases"]),
     )
+
+
+def _text(record: Mapping[str, Any], field: str) -> str:
+    value = record[field]
+    if not isinstance(value, str):
+        raise ValueError(f"its {field} is no text")
+    return value
+
+
+def _texts(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    values = record[field]
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"its {field} are no list of texts")
+    return tuple(values)
 
 
 class MaskSizeError(ValueError):
@@ -137,13 +151,14 @@ def decode_mask(counts: str, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _expression(record: dict[str, Any], object_count: int) -> Expression:
-    return Expression(record["text"], _indices("an expression", record["objects"], object_count))
+    return Expression(_text(record, "text"), _indices("an expression", record["objects"], object_count))
 
 
 def _question(record: dict[str, Any], object_count: int) -> QuestionAnswer:
     objects = _indices("a question", record["objects"], object_count)
-    annotated = tuple(record.get("annotated") or ())  # earlier copies of Scenes have none
-    return QuestionAnswer(record["question"], record["answer"], record["kind"], objects, annotated)
+    annotated = _texts(record, "annotated") if record.get("annotated") else ()  # earlier copies of Scenes have none
+    question, answer, kind = (_text(record, field) for field in ("question", "answer", "kind"))
+    return QuestionAnswer(question, answer, kind, objects, annotated)
 
 
 def _indices(what: str, values: Any, object_count: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuraltuning.data.sample import Sample
+from neuraltuning.data.shards import PATTERN
 from neuraltuning.errors import InputError
 
 
@@ -23,13 +24,17 @@ def open_split(source: str, split: str, seed: int, size: int | None = None) -> S
         InputError: there is no such data set or split, or its address can't be reached.
     """
     from neuraltuning.data.scenes import SceneDataset, read_scenes
-    from neuraltuning.data.store import open_stored
+    from neuraltuning.data.store import open_stored, split_names
 
     if source == "scenes":
         return SceneDataset(split, size, seed)
     samples: Sequence[Sample] | None = open_stored(source, split)
     if samples is None:
         folder = Path(source) / split
+        if not folder.is_dir() and list(Path(source).glob(f"*/{PATTERN}")):
+            raise InputError(
+                f"There is no split {split!r} in {source}: its splits are {', '.join(split_names(source))}."
+            )
         if not folder.is_dir():
             raise InputError(
                 f"There is no data set {source!r}: give scenes, or a folder or an address that has a subfolder {split}."

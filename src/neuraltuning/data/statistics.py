@@ -17,6 +17,7 @@ from rich.progress import track
 from neuraltuning.data.records import to_record
 from neuraltuning.data.sample import OBJECT_TAG, Sample
 from neuraltuning.data.store import StoredSamples
+from neuraltuning.errors import InputError
 
 MMUD_OBJECTS = {"1": 7393, "2": 13515, "3": 6022, "4": 3981, "5": 2311, "6": 1386, "> 6": 1881}
 """Objects of a sample -> samples of MMUD (journal paper, figure A.7c)."""
@@ -78,21 +79,37 @@ class Statistics:
         return Statistics(**fields)
 
 
-def statistics(records: Iterable[Mapping[str, Any]]) -> Statistics:
-    """Counts records (see `neuraltuning.data.records.to_record`); pictures and masks aren't looked at."""
+def statistics(records: Iterable[Mapping[str, Any]], where: object = "the data") -> Statistics:
+    """Counts records (see `neuraltuning.data.records.to_record`); pictures and masks aren't looked at.
+
+    Args:
+        records: to be counted.
+        where: they come from, for sentences.
+
+    Raises:
+        InputError: a record is damaged.
+    """
     found = Statistics()
     for record in records:
-        objects = record["objects"]
-        found.samples += 1
-        found.objects[len(objects)] += 1
-        found.categories.update(item["category"] for item in objects)
-        found.phrases += sum(len(item["phrases"]) for item in objects)
-        found.expressions += len(record.get("expressions") or ())
-        found.caption_lengths.update(n_tokens(caption) for caption in record["captions"])
-        found.pair_lengths.update(n_tokens(f"{q['question']} {q['answer']}") for q in record["reasoning"])
-        found.answers.update(question["answer"] for question in record["questions"])
-        found.licenses[record["license"], record["source"]] += 1
+        try:
+            _count(record, found)
+        except (AttributeError, KeyError, TypeError) as error:
+            name = record.get("id")
+            raise InputError(f"Sample {name} in {where} is damaged ({error}); convert the data set again.") from error
     return found
+
+
+def _count(record: Mapping[str, Any], found: Statistics) -> None:
+    objects = record["objects"]
+    found.samples += 1
+    found.objects[len(objects)] += 1
+    found.categories.update(item["category"] for item in objects)
+    found.phrases += sum(len(item["phrases"]) for item in objects)
+    found.expressions += len(record.get("expressions") or ())
+    found.caption_lengths.update(n_tokens(caption) for caption in record["captions"])
+    found.pair_lengths.update(n_tokens(f"{q['question']} {q['answer']}") for q in record["reasoning"])
+    found.answers.update(question["answer"] for question in record["questions"])
+    found.licenses[record["license"], record["source"]] += 1
 
 
 def n_tokens(text: str) -> int:
@@ -104,6 +121,15 @@ def n_tokens(text: str) -> int:
 
 
 def split_statistics(samples: Sequence[Sample]) -> Statistics:
-    """Counts all samples of a split; a stored one is streamed, others are read one after the other."""
-    records = samples.texts() if isinstance(samples, StoredSamples) else (to_record(sample) for sample in samples)
-    return statistics(track(records, "Counting", total=len(samples), console=Console(stderr=True)))
+    """Counts all samples of a split; a stored one is streamed, others are read one after the other.
+
+    Raises:
+        InputError: a record is damaged.
+    """
+
+    def counted(records: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        return track(records, "Counting", total=len(samples), console=Console(stderr=True))
+
+    if isinstance(samples, StoredSamples):
+        return statistics(counted(samples.texts()), samples.folder)
+    return statistics(counted(to_record(sample) for sample in samples))

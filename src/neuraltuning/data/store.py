@@ -8,7 +8,8 @@ samples come from.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,7 +19,7 @@ from neuraltuning.data.images import decode_image
 from neuraltuning.data.location import Location
 from neuraltuning.data.records import from_record, to_record
 from neuraltuning.data.sample import Sample
-from neuraltuning.data.shards import MANIFEST, PATTERN, Shards, find_splits
+from neuraltuning.data.shards import MANIFEST, PATTERN, Shards, find_splits, read_manifest
 from neuraltuning.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ class SplitWriter:
             self._writer.close()
 
     def add(self, sample: Sample, image: bytes) -> dict[str, Any]:
-        """Appends a sample; `image` is its picture's file, kept as it is. Returns its record (`to_record`)."""
+        """Appends a sample; `image` is its picture's file, kept as it is. Returns its record (`to_record`).
+
+        Raises:
+            UnicodeEncodeError: a text holds half a character (JSON and pickles can); nothing was appended.
+        """
         record = to_record(sample)
+        json.dumps(record, ensure_ascii=False).encode()  # here, because pyarrow refuses it only with its row group
         size = {"width": sample.image.width, "height": sample.image.height}
         inside = None if self.beside else image
         path = self._write_picture(image) if self.beside else None
@@ -184,7 +190,7 @@ def open_stored(root: str | Path, split: str) -> StoredSamples | None:
     """A split of a stored data set in a folder or at an address; None where the folder holds no such split.
 
     Raises:
-        InputError: the address can't be reached or holds no such split, or a shard is damaged.
+        InputError: the address can't be reached or holds no such split, or a shard is damaged or missing.
     """
     location = Location(root)
     splits = find_splits(location)
@@ -194,7 +200,10 @@ def open_stored(root: str | Path, split: str) -> StoredSamples | None:
             raise InputError(f"There is no split {split!r} at {root}: {there}.")
         return None
     folder = location / split
-    return StoredSamples(folder, shards=Shards(folder, required_columns(), splits[split]))
+    shards = Shards(folder, required_columns(), splits[split])
+    if missing := sorted(set(_promised(location, split)) - set(shards.names)):
+        raise InputError(f"{folder} lacks {missing[0]}, which {MANIFEST} names; copy or convert the data set again.")
+    return StoredSamples(folder, shards=shards)
 
 
 def split_names(root: str | Path) -> list[str]:
@@ -213,6 +222,12 @@ def split_names(root: str | Path) -> list[str]:
 def required_columns() -> frozenset[str]:
     """The columns that every shard has."""
     return frozenset(_schema().names) - LATER
+
+
+def _promised(root: Location, split: str) -> Iterable[str]:
+    """The shards that a split has by its manifest, as far as there is one and it tells; at an address it has these."""
+    manifest = None if root.remote else read_manifest(root)
+    return (manifest.splits[split].shards or ()) if manifest and split in manifest.splits else ()
 
 
 def _location(folder: Path | Location) -> Location:

@@ -2,7 +2,7 @@
 
 Published data sets come as Python pickles, and a pickle is a program. Its instructions are looked at first: only those
 that make plain containers, strings, numbers and bytes are admitted, and none that could call, import or allocate more
-than the file is large.
+than the file is large. Nor may a value that stands in many places, and is one in memory, fill it when it is copied.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ ADMITTED = frozenset(
 )
 """Instructions of pickles that make plain values."""
 
+MOST_BITS = 1_000
+"""Of a whole number: larger ones can be neither printed nor calculated with."""
+MOST_COPIES = 32
+"""Weight of the values, as `_weight` has it, for each byte of the file; published files stay below 10."""
+SMALL = 4_096
+"""Bytes that even a smaller file counts as."""
+
 _MEMO = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 
 
@@ -49,7 +56,12 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
     _require_plain(data, path)
     for encoding in ("utf-8", "latin-1"):
         try:
-            return _PlainUnpickler(io.BytesIO(data), encoding=encoding).load()
+            value = _PlainUnpickler(io.BytesIO(data), encoding=encoding).load()
+            if _weight(value) > MOST_COPIES * max(len(data), SMALL):
+                raise InputError(
+                    f"{path} is a pickle whose values would fill the memory when they are copied; it is not read."
+                )
+            return value
         except UnicodeDecodeError:
             continue
         except InputError:
@@ -83,10 +95,45 @@ def _require_plain(data: bytes, path: Path) -> None:
             # the memo is an array as long as its largest index
             if opcode.name in _MEMO and isinstance(argument, int) and not 0 <= argument <= count:
                 raise InputError(f"{path} is a pickle that asks for more memory than it has content; it is not read.")
+            if isinstance(argument, int) and argument.bit_length() > MOST_BITS:
+                raise InputError(f"{path} is a pickle with a number of more than {MOST_BITS:,} bits; it is not read.")
     except InputError:
         raise
     except Exception as error:  # genops raises ValueError mostly, and others on wild bytes
         raise _damaged(path, error) from error
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+def _weight(value: Any) -> int:
+    """What a value would weigh if all that stands in it several times were copied: 10 a value, 1 a character or byte.
+
+    Raises:
+        ValueError: a container holds itself.
+    """
+    weights: dict[int, int] = {}  # of the containers, by their identity
+    begun: set[int] = set()
+    whole = [value]
+    waiting: list[Any] = [whole]
+    while waiting:
+        item = waiting[-1]
+        if id(item) in weights:
+            waiting.pop()
+            continue
+        parts = [*item, *item.values()] if isinstance(item, dict) else item
+        inner = [part for part in parts if isinstance(part, _CONTAINERS)]
+        if id(item) in begun:
+            texts = sum(len(part) for part in parts if isinstance(part, (str, bytes, bytearray)))
+            weights[id(item)] = 10 * len(parts) + texts + sum(weights[id(part)] for part in inner)
+            continue
+        begun.add(id(item))
+        for part in inner:
+            if id(part) not in begun:
+                waiting.append(part)
+            elif id(part) not in weights:
+                raise ValueError("a container holds itself")
+    return weights[id(whole)]
 
 
 def _damaged(path: Path, reason: object) -> InputError:

@@ -92,10 +92,11 @@ def annotate(
         cost = f", cost {summary.spent:.2f}" if service.prices.known else ""
         typer.echo(f"Annotated {summary.annotated:,} of {summary.images:,} images{cost}: {workspace.annotations.path}")
         if summary.missing > max_failed:
+            first = next((f", the first is {f.id} ({f.reason}: {f.detail})" for f in summary.failures.values()), "")
             raise RunError(
                 f"{summary.images - summary.annotated:,} of {summary.images:,} images have no annotation, more than "
-                f"{max_failed:.0%} (--max-failed): see {workspace.failures.path}. Run again for those that were not "
-                "answered, with --retry-failed for the others too."
+                f"{max_failed:.0%} (--max-failed): see {workspace.failures.path}{first}. Run again for those that "
+                "were not answered, with --retry-failed for the others too."
             )
 
 

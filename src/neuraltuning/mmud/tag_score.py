@@ -94,12 +94,14 @@ def read_tagged(path: Path) -> Iterator[TaggedAnswer]:
         InputError: the file can't be read, a line is no tagged answer, or a tag's number is none of its objects'.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read as UTF-8 text: {error}.") from error
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
     for number, text in enumerate(lines, start=1):
         try:
-            line = _Line.model_validate_json(text)
+            line = _Line.model_validate_json(text.decode())
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, line {number}, is no text in UTF-8 ({error}); save it as such.") from error
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

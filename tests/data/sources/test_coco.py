@@ -125,6 +125,7 @@ def test_files_that_do_not_fit(tmp_path: Path, edit: Callable[[Any, Any], Any], 
         ),
         (lambda i, c: i["images"][0].update(file_name="../../x.jpg"), "lies outside of"),
         (lambda i, c: i["images"][0].update(file_name="none.jpg"), r"train2017/none\.jpg can't be read"),
+        (lambda i, c: i["images"][0].update(file_name="a" * 300 + ".jpg"), r"a\.jpg can't be read: File name too long"),
     ],
 )
 def test_a_bad_object_or_picture_spoils_its_image_alone(

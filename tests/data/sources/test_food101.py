@@ -93,8 +93,8 @@ def test_files_and_pictures_that_are_none(place: Path) -> None:
         write_titles(path, rows)
         with pytest.raises(InputError, match=message):
             read_food101(place, place)
-    path.write_bytes("a.jpg,crème,sushi\n".encode("cp1252"))
-    with pytest.raises(InputError, match=r"test_titles\.csv can't be read as UTF-8 text"):
+    path.write_bytes("a.jpg,A,sushi\nb.jpg,crème,sushi\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"test_titles\.csv, record 2, is no UTF-8 text of three columns"):
         read_food101(place, place)
     for path in (place / "texts").iterdir():
         path.unlink()

@@ -100,6 +100,10 @@ def test_everything_that_a_line_may_say(place: Path) -> None:
             r"expressions\.0: it names object -1, and objects has 3, counted from 0",
         ),
         ({"image": "pictures/none.png"}, r"its image .*none\.png can't be read"),
+        (
+            {"objects": [{"category": "dog", "mask": [[10**400, 1, 2, 3, 4, 5]]}]},
+            r"objects\.0: a polygon of the segmentation holds something else than finite numbers",
+        ),
     ],
 )
 def test_what_a_line_may_not_say(place: Path, change: dict[str, Any], message: str) -> None:
@@ -115,8 +119,8 @@ def test_lines_and_folders_that_are_none(place: Path) -> None:
     with pytest.raises(BadRecord, match="it is no JSON"):
         first.read()
     assert (first.name, second.name) == ("line 1", "line 2")
-    (place / "train.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"train\.jsonl can't be read as UTF-8"):
+    (place / "train.jsonl").write_bytes(b'{"image": "a.jpg"}\n\n{"image": "caf\xe9.jpg"}\n')
+    with pytest.raises(InputError, match=r"train\.jsonl, line 3, is no text in UTF-8 .*; save it in that encoding"):
         read_lines(place, place)
     (place / "train.jsonl").unlink()
     with pytest.raises(InputError, match="holds no JSON-lines file"):

@@ -48,7 +48,7 @@ def test_turns_are_questions(tmp_path: Path) -> None:
 def test_records_without_an_image_are_left_out_by_name(tmp_path: Path) -> None:
     text_only = {key: value for key, value in record(id="sharegpt-1").items() if key != "image"}
     llava(tmp_path, record(), text_only, record())
-    with pytest.raises(InputError, match=r"The first is record 1 \(sharegpt-1\): it has no image\. Mend them"):
+    with pytest.raises(InputError, match=r"record 1 \(sharegpt-1\) of train\.json: it has no image\. Mend them"):
         convert("llava", tmp_path, tmp_path / "images", tmp_path / "out")
     manifest = convert("llava", tmp_path, tmp_path / "images", tmp_path / "out", max_left_out=0.5)
     assert manifest["splits"]["train"]["left_out"] == [{"record": "record 1 (sharegpt-1)", "reason": "it has no image"}]

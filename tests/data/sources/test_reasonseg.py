@@ -105,6 +105,10 @@ def test_files_of_windows(tmp_path: Path) -> None:
         ({"text": []}, "it has no text"),
         ({"shapes": [{"label": "target", "points": [[1, 1], [2, 2]]}]}, "'target' has 2 points"),
         ({"shapes": [{"points": [[1, 1]]}]}, r"shapes\.0\.label: field required"),
+        (
+            {"shapes": [{"label": "target", "points": [[1, float("nan")], [2, 2], [3, 3]]}]},
+            r"shapes\.0\.points\.0\.1: input should be a finite number",
+        ),
     ],
 )
 def test_bad_files(tmp_path: Path, fields: dict[str, Any], message: str) -> None:

@@ -73,6 +73,13 @@ def test_the_published_counts_are_those_of_the_protocols() -> None:
     assert sum(refs for refs, _ in PUBLISHED["refcoco", "unc"].values()) == 50_000
     assert sum(sentences for _, sentences in PUBLISHED["refcoco", "unc"].values()) == 142_210
     assert sum(refs for refs, _ in PUBLISHED["refcocog", "umd"].values()) == 49_822
+    assert PUBLISHED["refclef", "unc"] == {"validation": (9_970, 12_029)}
+
+
+def test_of_a_division_that_is_counted_in_part_every_split_is_read(place: Path) -> None:
+    splits = read_refer("refclef", place / "refcoco", place / "train2014")
+    published = {name: split.published for name, split in splits.items()}
+    assert published == {"train": {}, "validation": {"refs": 9_970, "sentences": 12_029}, "test_a": {}}
 
 
 def edit_refs(place: Path, edit: Callable[[list[Any]], Any]) -> None:

@@ -97,7 +97,7 @@ def test_wrong_encodings_and_no_files(tmp_path: Path) -> None:
     snli_ve(tmp_path, line())
     path = tmp_path / "snli_ve_dev.jsonl"
     path.write_bytes(json.dumps(line(sentence2="café"), ensure_ascii=False).encode("cp1252"))
-    with pytest.raises(InputError, match=r"snli_ve_dev\.jsonl can't be read as UTF-8 text"):
+    with pytest.raises(InputError, match=r"snli_ve_dev\.jsonl, line 1, is no text in UTF-8"):
         read_snli_ve(tmp_path, tmp_path / "flickr30k-images")
     path.unlink()
     with pytest.raises(InputError, match="holds none of SNLI-VE's files"):

@@ -47,11 +47,13 @@ class Split:
         entries: its images.
         counts: what is counted in the literature, by name: {"images": ..., "refs": ..., "sentences": ...}.
         published: the counts that its makers or the literature give, as far as they are known.
+        file: name of the file that its records stand in, for sentences; "" where each is a file of its own.
     """
 
     entries: list[Entry]
     counts: dict[str, int]
     published: Mapping[str, int] = field(default_factory=dict)
+    file: str = ""
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -79,13 +81,16 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: there is no such file, or it is no text in UTF-8.
     """
+    number = 0
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file {path} can't be read as UTF-8 text: {error}.") from error
+                if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
+                    yield number, text
+    except OSError as error:
+        raise InputError(f"The file {path} can't be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {number}, is no text in UTF-8 ({error}); save it in that encoding.") from error
 
 
 def parse(kind: type[T], values: Any, path: Path, what: str) -> list[T]:

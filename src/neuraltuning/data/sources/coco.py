@@ -8,6 +8,7 @@ Crowds, which are several objects in one, become no objects.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -90,7 +91,7 @@ def _read_split(split: str, own: str, paths: Mapping[str, Path], folder: Path) -
         instances.category(annotation)
 
     def read(image: Image) -> tuple[Sample, bytes]:
-        inside = image.file_name if (folder / image.file_name).is_file() else f"{own}/{image.file_name}"
+        inside = image.file_name if os.path.isfile(folder / image.file_name) else f"{own}/{image.file_name}"
         picture, data = read_picture(folder, inside, (image.height, image.width))
         own_objects = objects.get(image.id, [])
         of_class = Counter(annotation.category_id for annotation in own_objects)
@@ -111,7 +112,8 @@ def _read_split(split: str, own: str, paths: Mapping[str, Path], folder: Path) -
     entries = [Entry(f"image {number}", partial(read, image)) for number, image in sorted(images.items())]
     crowds = sum(1 for annotation in instances.annotations.values() if annotation.iscrowd)
     counts = {"images": len(images), "objects": len(instances.annotations) - crowds, "crowds": crowds}
-    return Split(entries, {**counts, "captions": sum(map(len, captions.values()))})
+    counts["captions"] = sum(map(len, captions.values()))
+    return Split(entries, counts, file=(paths.get("instances") or paths["captions"]).name)
 
 
 def _by_image(records: Iterable[T], images: Mapping[int, Image], path: Path) -> dict[int, list[T]]:

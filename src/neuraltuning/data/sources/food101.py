@@ -38,6 +38,11 @@ class Page:
     title: str
     label: str
 
+    @property
+    def source(self) -> str:
+        """The name of the file."""
+        return f"{self.split}_titles.csv"
+
 
 def read_food101(folder: Path, images: Path) -> dict[str, Split]:
     """Training, validation (drawn from the training samples) and test, as far as they are there.
@@ -61,7 +66,7 @@ def read_food101(folder: Path, images: Path) -> dict[str, Split]:
     for split, own in pages.items():
         entries = [Entry(page.file, partial(_read, split, page, images)) for page in own]
         if entries:
-            splits[split] = Split(entries, {"pages": len(entries)})
+            splits[split] = Split(entries, {"pages": len(entries)}, file=own[0].source)
     return splits
 
 
@@ -75,16 +80,22 @@ def _read_titles(folder: Path, split: str) -> list[Page]:
         return []
     path /= f"{split}_titles.csv"
     pages = []
+    number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
+        with path.open("rb") as file:
+            lines = (line.decode("utf-8" if place else "utf-8-sig") for place, line in enumerate(file))
+            for number, row in enumerate(csv.reader(lines), start=1):
                 if len(row) != 3:
                     raise InputError(f"{path}, record {number}: {len(row)} fields instead of file, title and label.")
                 if not row[0].strip() or not row[2].strip():
                     raise InputError(f"{path}, record {number}: an empty file name or label.")
                 pages.append(Page(split, row[0].strip(), " ".join(row[1].split()), row[2].strip()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The file {path} can't be read as UTF-8 text of three columns: {error}.") from error
+    except OSError as error:
+        raise InputError(f"The file {path} can't be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}, record {number + 1}, is no UTF-8 text of three columns ({error}); get a complete copy."
+        ) from error
     return pages
 
 

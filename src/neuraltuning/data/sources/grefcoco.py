@@ -85,7 +85,7 @@ def read_grefcoco(folder: Path, images: Path) -> dict[str, Split]:
         counts = {"images": len(entries), "refs": len(members), "sentences": _sentences(members)}
         counts["sentences of several objects"] = _sentences([ref for ref in members if len(ref.meant) > 1])
         counts["of none"] = _sentences([ref for ref in members if not ref.meant])
-        splits[split] = Split(entries, counts)
+        splits[split] = Split(entries, counts, file=path.name)
     return splits
 
 

@@ -55,7 +55,7 @@ def read_karpathy(folder: Path, images: Path) -> dict[str, Split]:
         ]
         counts = {"images": len(members), "captions": sum(len(image.sentences) for image in members)}
         known = {"images": PUBLISHED[split]} if split in PUBLISHED else {}
-        splits[split] = Split(entries, counts, known)
+        splits[split] = Split(entries, counts, known, path.name)
     return splits
 
 

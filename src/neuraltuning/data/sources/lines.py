@@ -81,7 +81,7 @@ def read_lines(folder: Path, images: Path) -> dict[str, Split]:
             Entry(f"line {number}", lambda s=path.stem, n=number, t=line: _read(s, n, t, images))  # type: ignore[misc]
             for number, line in text_lines(path)
         ]
-        splits[path.stem] = Split(entries, {"images": len(entries)})
+        splits[path.stem] = Split(entries, {"images": len(entries)}, file=path.name)
     if not splits:
         raise InputError(f"{folder} holds no JSON-lines file (train.jsonl, validation.jsonl, ...).")
     return splits

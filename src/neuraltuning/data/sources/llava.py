@@ -52,7 +52,7 @@ def read_llava(folder: Path, images: Path) -> dict[str, Split]:
             for number, record in enumerate(records)
         ]
         questions = sum(len(record.conversations) // 2 for record in records)
-        splits[path.stem] = Split(entries, {"records": len(records), "questions": questions})
+        splits[path.stem] = Split(entries, {"records": len(records), "questions": questions}, file=path.name)
     if not splits:
         raise InputError(f"{folder} holds no JSON file of conversations (train.json, validation.json, ...).")
     return splits

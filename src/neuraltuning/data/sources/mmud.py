@@ -54,7 +54,7 @@ def read_mmud(folder: Path, images: Path) -> dict[str, Split]:
             Entry(f"record {number}", lambda s=split, n=number, r=record: _read(s, n, r, images))  # type: ignore[misc]
             for number, record in enumerate(records)
         ]
-        splits[split] = Split(entries, {"images": len(entries)}, {"images": PUBLISHED[split]})
+        splits[split] = Split(entries, {"images": len(entries)}, {"images": PUBLISHED[split]}, path.name)
     if not splits:
         raise InputError(f"{folder} holds no pickle (.pkl, .p, .pickle) of MMUD.")
     return splits

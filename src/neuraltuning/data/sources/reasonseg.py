@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat
 
 from neuraltuning.data.sample import OBJECT_TAG, ObjectAnnotation, QuestionAnswer, Sample
 from neuraltuning.data.sources.base import BadRecord, Entry, Split, parse_one, read_picture
@@ -24,7 +24,7 @@ TARGET, IGNORED = 1, 2
 
 class Shape(BaseModel):
     label: str
-    points: list[tuple[float, float]]
+    points: list[tuple[FiniteFloat, FiniteFloat]]
 
 
 class Annotation(BaseModel):

@@ -70,7 +70,7 @@ def read_snli_ve(folder: Path, images: Path) -> dict[str, Split]:
             for image, questions in sorted(by_image.items())
         ]
         counts = {"images": len(entries), "pairs": sum(map(len, by_image.values()))}
-        splits[split] = Split(entries, counts, {"pairs": PUBLISHED[split]})
+        splits[split] = Split(entries, counts, {"pairs": PUBLISHED[split]}, path.name)
     if not splits:
         raise InputError(f"{folder} holds none of SNLI-VE's files (snli_ve_train.jsonl, snli_ve_dev.jsonl, ...).")
     return splits

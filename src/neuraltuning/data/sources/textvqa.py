@@ -62,7 +62,7 @@ def read_textvqa(folder: Path, images: Path) -> dict[str, Split]:
             for image, own in sorted(by_image.items())
         ]
         counts = {"images": len(entries), "questions": len(questions)}
-        splits[split] = Split(entries, counts, {"questions": PUBLISHED[split]})
+        splits[split] = Split(entries, counts, {"questions": PUBLISHED[split]}, path.name)
     if not splits:
         raise InputError(f"{folder} holds no TextVQA_0.5.1_train.json or TextVQA_0.5.1_val.json with answers.")
     return splits

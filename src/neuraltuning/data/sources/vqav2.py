@@ -72,7 +72,7 @@ def read_vqav2(folder: Path, images: Path) -> dict[str, Split]:
             for number, q in sorted(by_image.items())
         ]
         counts = {"images": len(entries), "questions": len(asked)}
-        splits[split] = Split(entries, counts, {"questions": PUBLISHED[split]})
+        splits[split] = Split(entries, counts, {"questions": PUBLISHED[split]}, asked_path.name)
     if not splits:
         raise InputError(f"{folder} holds no v2_OpenEnded_mscoco_*_questions.json of VQAv2 with its annotations.")
     return splits

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, T5Config
+from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MixtralConfig, T5Config
 
 from neuraltuning.analysis.cost import cost
 from neuraltuning.errors import InputError
@@ -54,6 +54,13 @@ def test_experts_count_as_often_as_they_are_chosen() -> None:
     one_feed_forward = 2 * 8 * 3 * (3 * 64 * 96)
     router = 2 * 8 * 3 * 64 * 6
     assert cost(config, NeuralTuningConfig(d_z=16), tokens=8).flops == dense + one_feed_forward + router
+
+
+def test_a_recurrent_model_keeps_no_keys_and_values() -> None:
+    config = MambaConfig(hidden_size=64, num_hidden_layers=2, vocab_size=50)
+    found = cost(config, LoraConfig(r=4, target_modules=["in_proj"]), tokens=8)
+    assert found.cache_bytes == 0
+    assert found.tuner_parameters == 2 * 4 * (64 + 256)
 
 
 def test_tied_embeddings_count_once_and_other_methods_are_counted() -> None:

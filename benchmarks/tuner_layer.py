@@ -123,12 +123,14 @@ def main() -> None:
     parser.add_argument("--key-value", type=int, help="width of key and value, the hidden size where not given")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=40, help="for each of the three measurements")
     arguments = parser.parse_args()
     arguments.key_value = arguments.key_value or arguments.hidden
 
     torch.set_num_threads(arguments.threads)
+    torch.set_default_dtype(getattr(torch, arguments.dtype))
     chains = {method: build(method, arguments) for method in ("bare", "products", "neural_tuning", "lora")}
     many, one = (torch.randn(1, length, arguments.hidden) for length in (arguments.tokens, 1))
     result: dict[str, Any] = {"arguments": vars(arguments)}

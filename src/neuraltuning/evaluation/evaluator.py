@@ -148,7 +148,7 @@ def score_split(
         for name, examples in items.items()
     }
     replies = run.by_task(model, queries, "replies")
-    others = dict(_constant_replies(tasks, items))
+    others = _constant_replies(tasks, items)
     forced: dict[str, list[Reply]] = {}
     if untuned is not None:
         blank = {

@@ -219,7 +219,7 @@ def shrunken(components: Tensor) -> Tensor:
     component with variance rho (1 - rho). rho differs by item and component, and falls with the component's rank as a
     regression from captions' words showed (0.6 for the first ones, 0.1 for the last); every fourth item stays exact.
     """
-    rank = torch.arange(components.shape[1], device=components.device)
+    rank = torch.arange(components.shape[1])
     quality = 0.9 - 0.43 * torch.log2(1.0 + rank) + 1.5 * torch.randn(len(components), 1) + torch.randn_like(components)
     rho = torch.sigmoid(quality)
     rho[::4] = 1.0

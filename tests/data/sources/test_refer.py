@@ -76,6 +76,16 @@ def test_the_published_counts_are_those_of_the_protocols() -> None:
     assert PUBLISHED["refclef", "unc"] == {"validation": (9_970, 12_029)}
 
 
+def test_more_refs_than_published_are_of_another_division(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As RefCOCOg's google file has under umd's name, whose splits are among umd's; fewer may be a part of the file."""
+    counts = {name: (len(entries), 0) for name, entries in read(place).items()}
+    monkeypatch.setitem(PUBLISHED, ("refcoco", "unc"), {name: (refs + 9, 0) for name, (refs, _) in counts.items()})
+    read(place)
+    monkeypatch.setitem(PUBLISHED, ("refcoco", "unc"), dict.fromkeys(counts, (0, 0)))
+    with pytest.raises(InputError, match=r"refs\(unc\)\.p is of another division: its split \w+ has \d+ refs, where"):
+        read(place)
+
+
 def test_of_a_division_that_is_counted_in_part_every_split_is_read(place: Path) -> None:
     splits = read_refer("refclef", place / "refcoco", place / "train2014")
     published = {name: split.published for name, split in splits.items()}

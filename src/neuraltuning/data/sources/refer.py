@@ -114,5 +114,10 @@ def read_refer(name: str, folder: Path, images: Path, split_by: str | None = Non
         members = [ref for group in groups.values() for ref in group]
         counts = {"images": len(entries), "refs": len(members), "sentences": sum(len(r.sentences) for r in members)}
         known = dict(zip(("refs", "sentences"), published.get(split, ()), strict=False))
+        if known and counts["refs"] > known["refs"]:
+            raise InputError(
+                f"{path} is of another division: its split {split} has {counts['refs']:,} refs, where {name} by "
+                f"{split_by} has {known['refs']:,}; get its own file."
+            )
         splits[split] = Split(entries, counts, known, path.name)
     return splits

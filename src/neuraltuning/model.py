@@ -398,7 +398,7 @@ class MultitaskModel(nn.Module):
         self._check(queries)
         distinct, row_images = _distinct([q.image for q in queries])
         features, projected = self.see(self.encoder.preprocess(distinct)) if distinct else (None, None)
-        with self._evaluating():
+        with self.evaluating():
             generated = generate(
                 self,
                 [self.format.prompt_ids(q.text) for q in queries],
@@ -416,7 +416,7 @@ class MultitaskModel(nn.Module):
         """
         if not examples:
             return []
-        with self._evaluating():
+        with self.evaluating():
             of_one_image = [list(group) for _, group in groupby(examples, lambda e: id(e.image))]
             row_length = self.image_length + FORCED_ROW_LENGTH
             length = Packer(self, row_length).length
@@ -493,8 +493,8 @@ class MultitaskModel(nn.Module):
         ]
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode for the length of a reply."""
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside the block; afterwards the mode of before."""
         was_training = self.training
         self.eval()
         try:

@@ -43,27 +43,28 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     return _open(path, f"The image {path}")
 
 
-def decode_image(data: bytes, where: str) -> Image.Image:
+def decode_image(data: bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture in a file's bytes as 8-bit RGB, as `open_image` gives it.
 
     Args:
         data: PNG, JPEG, ...
         where: what it is, as the beginning of a sentence: "The image of record 12".
+        max_pixels: largest accepted width x height.
 
     Raises:
         InputError: as `open_image` does.
     """
     if not data:
         raise InputError(f"{where} is empty (0 bytes); get a complete copy.")
-    return _open(io.BytesIO(data), where)
+    return _open(io.BytesIO(data), where, max_pixels)
 
 
-def _open(source: Any, where: str) -> Image.Image:
+def _open(source: Any, where: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on large pictures, refused below, and on damaged tags, not ours to mend
             with Image.open(source, formats=FORMATS) as image:
-                return validate_image(image, where)
+                return validate_image(image, where, max_pixels=max_pixels)
     except InputError:
         raise
     except IsADirectoryError:
@@ -73,17 +74,18 @@ def _open(source: Any, where: str) -> Image.Image:
     except UnidentifiedImageError:
         raise InputError(f"{where} is not a picture in a known format ({', '.join(FORMATS)}); convert it.") from None
     except Image.DecompressionBombError:
-        raise InputError(_too_large(where)) from None
+        raise InputError(_too_large(where, max_pixels)) from None
     except Exception as error:  # each of Pillow's readers has its own for damaged bytes
         raise InputError(_damaged(where)) from error
 
 
-def validate_image(image: Image.Image, where: str) -> Image.Image:
+def validate_image(image: Image.Image, where: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as 8-bit RGB of its own size: EXIF orientation applied, alpha on white, 16 bits scaled down to 8.
 
     Args:
         image: a Pillow image of any mode; a lazily opened one is only loaded once its size is known to be acceptable.
         where: what it is, as the beginning of a sentence: "The image cat.png".
+        max_pixels: largest accepted width x height.
 
     Raises:
         InputError: no Pillow image, without pixels, too large, animated, damaged, or with values that have no
@@ -94,8 +96,8 @@ def validate_image(image: Image.Image, where: str) -> Image.Image:
     width, height = image.size
     if width == 0 or height == 0:
         raise InputError(f"{where} has no pixels ({width} x {height}); give another one.")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise InputError(_too_large(f"{where} ({width} x {height} pixels)"))
+    if max(width, height) > MAX_SIDE or width * height > max_pixels:
+        raise InputError(_too_large(f"{where} ({width} x {height} pixels)", max_pixels))
     try:
         # Phones save a photograph and its preview or depth map as MPO: its first picture is the photograph.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -113,8 +115,8 @@ def _damaged(what: str) -> str:
     return f"{what} is truncated or damaged; get a complete copy."
 
 
-def _too_large(what: str) -> str:
-    return f"{what} is too large; scale it to at most {MAX_SIDE:,} pixels a side and {MAX_PIXELS:,} pixels in all."
+def _too_large(what: str, max_pixels: int) -> str:
+    return f"{what} is too large; scale it to at most {MAX_SIDE:,} pixels a side and {max_pixels:,} pixels in all."
 
 
 def _to_rgb(image: Image.Image, where: str) -> Image.Image:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from neuraltuning import __version__
+from neuraltuning.ablation.cli import ablate
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
 from neuraltuning.interruption import interruptible
 from neuraltuning.memory import keep_freed_memory
@@ -38,6 +39,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(mmud_app, name="mmud")
+app.command()(ablate)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `neuraltuning tune` wrote.")]
 ModelFolder = Annotated[

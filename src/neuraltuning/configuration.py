@@ -44,7 +44,10 @@ def load_settings(model: type[SettingsT], path: str | os.PathLike[str], override
     """
     data = read_mapping(path)
     for override in overrides:
-        _put(data, override, path)
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InputError(f"--set {override}: write a dotted key, an equals sign and a value: tuning.steps=20.")
+        put(data, key.strip(), parse_value(text, f"--set {override}"), f"--set {override}", str(path))
     return validate_settings(model, data, str(path), overrides)
 
 
@@ -164,19 +167,31 @@ def _parse(text: str, where: str) -> Any:
         raise InputError(f"{where} is not a YAML file: {error}") from error
 
 
-def _put(data: dict[str, Any], override: str, path: str | os.PathLike[str]) -> None:
-    """Sets one "dotted.key=value" in `data`."""
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise InputError(f"--set {override}: write a dotted key, an equals sign and a value: tuning.steps=20.")
+def parse_value(text: str, where: str) -> Any:
+    """What a value means in YAML.
+
+    Raises:
+        InputError: it is no YAML; the sentence begins with `where`.
+    """
+    return _parse(text, where)
+
+
+def put(data: dict[str, Any], key: str, value: Any, where: str, path: str) -> None:
+    """Sets one dotted key in the mapping `data`, which `path` holds.
+
+    Raises:
+        InputError: the key has an empty part, or stands below a single value; the sentence begins with `where`.
+    """
+    parts = key.split(".")
+    if not all(parts):
+        raise InputError(f"{where}: write a dotted key, an equals sign and a value: tuning.steps=20.")
     node: Any = data
     for depth, part in enumerate(parts[:-1]):
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             above = ".".join(parts[: depth + 1])
-            raise InputError(f"--set {override}: {above} is a single value in {path}, so it has no keys below it.")
-    node[parts[-1]] = _parse(text, f"--set {override}")
+            raise InputError(f"{where}: {above} is a single value in {path}, so it has no keys below it.")
+    node[parts[-1]] = value
 
 
 _EXPECTED = {
@@ -246,7 +261,7 @@ def _suggestion(model: type[BaseModel], location: Sequence[int | str]) -> str:
     close = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {prefix}{close[0]}?"
-    elsewhere = [key for key in _dotted_keys(model) if key.rpartition(".")[2] == unknown]
+    elsewhere = [key for key in dotted_keys(model) if key.rpartition(".")[2] == unknown]
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"
     return f"the keys there are {', '.join(known)}"
@@ -259,11 +274,12 @@ def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _nested_models(argument)
 
 
-def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a settings model, those of the models in it behind a dot."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for nested in _nested_models(field.annotation):
-            yield from _dotted_keys(nested, f"{prefix}{name}.")
+            yield from dotted_keys(nested, f"{prefix}{name}.")
 
 
 def _describe(value: Any) -> str:

@@ -91,7 +91,7 @@ def test_counting_needs_no_weights() -> None:
         ("lora", {"r": 0}, "r of lora must be a whole number of at least 1, got 0"),
         ("lora", {"task_type": "POETRY"}, "refuses the settings of lora"),
         ("prefix_tuning", {"num_virtual_tokens": "many"}, "num_virtual_tokens of prefix_tuning must be"),
-        ("neural_tuning", {"alpha": 2}, r"alpha must be in \[0, 1\), got 2"),
+        ("neural_tuning", {"alpha": 2}, r"alpha must be in \[0, 1\], got 2"),
         ("ia3", {"match_parameters": 1000}, "can't be chosen"),
         ("lora", {"match_parameters": 1000}, "needs the model"),
         ("lora", {"match_parameters": 0, "model": True}, "got 0"),

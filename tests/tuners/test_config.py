@@ -36,7 +36,7 @@ def test_released_code_preset() -> None:
         ("d_z", 0),
         ("d_z", 12.0),
         ("d_z", True),
-        ("alpha", 1.0),
+        ("alpha", 1.1),
         ("alpha", -0.1),
         ("alpha", "0.9"),
         ("alpha", float("nan")),

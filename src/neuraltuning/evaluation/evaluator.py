@@ -46,11 +46,17 @@ _Item = TypeVar("_Item", Query, Example)
 
 @dataclass(frozen=True)
 class Answered:
-    """The examples of one task with their replies."""
+    """The examples of one task with their replies.
+
+    Attributes:
+        replies: freely generated.
+        forced: what the decoders made of the true replies; None where that was not asked for, or there is no decoder.
+    """
 
     task: Task
     examples: list[Example]
     replies: list[Reply]
+    forced: list[Reply] | None = None
 
 
 def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, output: Path) -> Path:
@@ -126,6 +132,8 @@ def score_split(
     resources: ScoringResources,
     run: Runner,
     untuned: MultitaskModel | None,
+    *,
+    teacher_forced: bool = False,
 ) -> dict[str, tuple[dict[str, Any], Answered]]:
     """The scores of one split by task.
 
@@ -135,10 +143,10 @@ def score_split(
         resources: for the tasks' metrics.
         run: answers queries in batches and shows progress.
         untuned: the same model before tuning; with it, the baselines and the teacher-forced scores are taken too.
+        teacher_forced: take the teacher-forced scores without the baselines too.
 
     Returns:
-        For each task the free-running scores, with "teacher_forced" and "baselines" inside, and the free-running
-        replies.
+        For each task the free-running scores, with "teacher_forced" and "baselines" inside, and the replies.
     """
     tasks = {name: get_task(name) for name in items}
     # what metrics have to load, loads while the model replies
@@ -158,6 +166,7 @@ def score_split(
         }
         others["blank_image"] = run.by_task(model, blank, "blank image")
         others["untuned"] = run.by_task(untuned, queries, "untuned")
+    if teacher_forced or untuned is not None:
         forced = run.forced_by_task(model, {n: e for n, e in items.items() if tasks[n].tokens}, "teacher forced")
 
     def scored(name: str, replies: Sequence[Reply], metric: Metric | None = None) -> dict[str, Any]:
@@ -172,7 +181,7 @@ def score_split(
         if name in forced:
             scores["teacher_forced"] = scored(name, forced[name])
         scores["baselines"] = {other: scored(name, found[name]) for other, found in others.items() if name in found}
-        results[name] = scores, Answered(tasks[name], list(examples), replies[name])
+        results[name] = scores, Answered(tasks[name], list(examples), replies[name], forced.get(name))
     return results
 
 

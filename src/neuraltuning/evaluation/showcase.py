@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuraltuning.files import write_json
 from neuraltuning.reply import Reply
-from neuraltuning.tasks import Example, ScoringResources
+from neuraltuning.tasks import Example, ScoringResources, Task
 
 if TYPE_CHECKING:
     from neuraltuning.evaluation.evaluator import Answered
@@ -25,7 +25,7 @@ def write_showcase(output: Path, split: str, answered: Answered, resources: Scor
     """
     folder = output / "showcase" / split / answered.task.name
     shutil.rmtree(folder, ignore_errors=True)
-    values = _item_values(answered, resources)
+    values = item_values(answered.task, answered.examples, answered.replies, resources)
     key, least = answered.task.success
     verdicts = [v.get(key, 0.0) >= least for v in values]
     successes = [i for i, good in enumerate(verdicts) if good]
@@ -36,13 +36,15 @@ def write_showcase(output: Path, split: str, answered: Answered, resources: Scor
         _write_item(folder, place, answered.examples[i], answered.replies[i], values[i], verdicts[i])
 
 
-def _item_values(answered: Answered, resources: ScoringResources) -> list[dict[str, float]]:
+def item_values(
+    task: Task, examples: Sequence[Example], replies: Sequence[Reply], resources: ScoringResources
+) -> list[dict[str, float]]:
     """The scores of each item alone."""
-    metric = answered.task.metric(resources)
-    values = [metric.update(e, r) for e, r in zip(answered.examples, answered.replies, strict=True)]
+    metric = task.metric(resources)
+    values = [metric.update(e, r) for e, r in zip(examples, replies, strict=True)]
     # scores that need the whole split first, by the example's id
     later: dict[str, dict[str, float]] = metric.per_item() if hasattr(metric, "per_item") else {}
-    return [{**v, **later.get(e.id, {})} for e, v in zip(answered.examples, values, strict=True)]
+    return [{**v, **later.get(e.id, {})} for e, v in zip(examples, values, strict=True)]
 
 
 def _write_item(

@@ -32,7 +32,7 @@ from neuraltuning.training.left_out import LeftOut, left_out_summary, mark_resum
 from neuraltuning.training.mixture import Interleaved, InTurn, Mixture, Rows, interleave
 from neuraltuning.training.settings import ReadingSettings, RunSettings, StageSettings, WarmupSettings
 from neuraltuning.training.stages import Reading, Stage, Tuning, Warmup
-from neuraltuning.training.trainer import StageTrainer, parameter_groups
+from neuraltuning.training.trainer import BEST, StageTrainer, parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,42 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         InputError: `output` holds another run, or the settings don't fit.
         KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
     """
+    model, stages = _begin(settings, output, resume)
+    for number, (stage, stage_settings) in enumerate(stages):
+        _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
+    model.save_pretrained(output / RUN_SUBFOLDER)
+    if summary := left_out_summary(output / LEFT_OUT):
+        logger.warning(summary)
+    return output / RUN_SUBFOLDER
+
+
+def warm_up(settings: RunSettings, output: Path, resume: bool = False) -> Path:
+    """The part of `tune` before the tuner learns: alignment and warm-up, from which several runs can go on.
+
+    Args:
+        settings: the run; its stages after the warm-up are not made.
+        output: the run's folder; it must be new or empty, unless `resume`.
+        resume: go on from the last checkpoint.
+
+    Returns:
+        The folder of the warm-up's best weights. They hold the untrained tuner too.
+
+    Raises:
+        InputError: as `tune`, or the run has no warm-up.
+    """
+    if settings.warmup is None or not settings.warmup.steps:
+        raise InputError("The run has no warm-up: give it some warmup.steps.")
+    _, stages = _begin(settings, output, resume)
+    for number, (stage, stage_settings) in enumerate(stages):
+        if isinstance(stage, Warmup):
+            _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
+    return output / STAGES / Warmup.name / BEST
+
+
+def _begin(
+    settings: RunSettings, output: Path, resume: bool
+) -> tuple[MultitaskModel, list[tuple[Stage, StageSettings]]]:
+    """The model, aligned where no stage is done, and the stages to be trained."""
     _check_folder(settings, output, resume)
     if settings.model.names.slots and not settings.alignment_images:
         raise InputError(
@@ -77,12 +113,7 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         tasks = [get_task(name) for name in settings.tasks]
         share = align(model, samples, settings.alignment_images, settings.seed, tasks)
         logger.info("%.0f %% of the object tokens are nearest to the right word.", 100.0 * share)
-    for number, (stage, stage_settings) in enumerate(stages):
-        _train_stage(stage, stage_settings, settings, output, seed=settings.seed * 100 + number)
-    model.save_pretrained(output / RUN_SUBFOLDER)
-    if summary := left_out_summary(output / LEFT_OUT):
-        logger.warning(summary)
-    return output / RUN_SUBFOLDER
+    return model, stages
 
 
 def _check_folder(settings: RunSettings, output: Path, resume: bool) -> None:

@@ -37,6 +37,7 @@ from neuraltuning.training.settings import StageSettings
 from neuraltuning.training.stages import Stage
 
 WEIGHTS = "trained.safetensors"
+BEST = "best"
 BEST_LOSS = "validation_loss"
 BETAS = (0.9, 0.98)
 
@@ -195,7 +196,7 @@ class StageTrainer(Trainer):
     @property
     def best_folder(self) -> Path:
         """Where the weights of the lowest validation loss are."""
-        return Path(str(self.args.output_dir)) / "best"
+        return Path(str(self.args.output_dir)) / BEST
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)

@@ -39,7 +39,7 @@ class NeuralTuningConfig(PeftConfig):
 
     d_z: int = field(default=128, metadata={"help": "Size of the sparse vector Z (eq. 1), per token."})
     alpha: float = field(
-        default=0.9, metadata={"help": "Share of the previous layer's vector in the carry over layers (eq. 2), [0, 1)."}
+        default=0.9, metadata={"help": "Share of the previous layer's vector in the carry over layers (eq. 2), [0, 1]."}
     )
     beta: float = field(
         default=0.4, metadata={"help": "Mean share of active neurons (eq. 3), in (0, 1]; the share at evaluation."}
@@ -121,7 +121,7 @@ class NeuralTuningConfig(PeftConfig):
             self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
         if isinstance(self.d_z, bool) or not isinstance(self.d_z, int) or self.d_z < 1:
             raise InputError(f"d_z must be a whole number of at least 1, got {self.d_z!r}.")
-        _require_number("alpha", self.alpha, "in [0, 1)", lambda v: 0 <= v < 1)
+        _require_number("alpha", self.alpha, "in [0, 1]", lambda v: 0 <= v <= 1)
         _require_number("beta", self.beta, "in (0, 1]", lambda v: 0 < v <= 1)
         _require_number("fluctuation", self.fluctuation, "0 or more", lambda v: v >= 0)
         _require_number("dropout", self.dropout, "in [0, 1)", lambda v: 0 <= v < 1)

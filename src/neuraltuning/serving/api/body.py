@@ -7,13 +7,13 @@ refuses NaN, half characters and more than 200 levels.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from neuraltuning.serving.api.errors import ApiError, ClientGone
@@ -21,6 +21,8 @@ from neuraltuning.serving.api.limits import MAX_VALUES, Limits
 
 DISCARDED = 4
 """Times the limit that is still read of a refused body: a client reads the answer only after it has sent all."""
+DISCARDING_SECONDS = 5.0
+"""For reading it."""
 
 
 class BoundedRequest(Request):
@@ -77,38 +79,57 @@ class BoundedRoute(APIRoute):
         return handler
 
 
-async def read_body(receive: Receive, limits: Limits, *, keep: bool = True) -> bytes:
-    """The body, or, not kept, nothing once it has arrived or is far too large.
+async def read_body(receive: Receive, limits: Limits) -> bytes:
+    """The body.
 
     Raises:
-        ApiError: 408, 413: it takes too long, or is larger than the limit (only where it is kept).
+        ApiError: 408, 413: it takes too long, or is larger than the limit.
         ClientGone: the client went away before its end.
     """
-    chunks, size, more = [], 0, True
+    kept, size = [], 0
 
     async def read() -> None:
-        nonlocal size, more
-        while more and size <= DISCARDED * limits.body_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            chunk = message.get("body", b"")
-            size, more = size + len(chunk), message.get("more_body", False)
-            if keep and size <= limits.body_bytes:
-                chunks.append(chunk)
+        nonlocal size
+        async for chunk in _chunks(receive, DISCARDED * limits.body_bytes):
+            size += len(chunk)
+            if size <= limits.body_bytes:
+                kept.append(chunk)
 
     try:
         await asyncio.wait_for(read(), limits.upload_seconds)
     except asyncio.TimeoutError:
-        if keep:
-            message = f"The request's body did not arrive within {limits.upload_seconds:g} seconds; send it again."
-            raise ApiError(408, message, code="request_timeout", headers={"Connection": "close"}) from None
-    except ClientDisconnect:
-        raise ClientGone from None
-    if keep and size > limits.body_bytes:
+        message = f"The request's body did not arrive within {limits.upload_seconds:g} seconds; send it again."
+        raise ApiError(408, message, code="request_timeout", headers={"Connection": "close"}) from None
+    if size > limits.body_bytes:
         message = f"The request's body has more than {limits.body_bytes:,} bytes; send a smaller picture."
         raise ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
-    return b"".join(chunks)
+    return b"".join(kept)
+
+
+async def discard_body(receive: Receive, limits: Limits) -> None:
+    """Reads the body of a request that is refused whatever it holds, unless it is endless or slow.
+
+    Raises:
+        ClientGone: the client went away before its end.
+    """
+
+    async def read() -> None:
+        async for _ in _chunks(receive, DISCARDED * limits.body_bytes):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), DISCARDING_SECONDS)
+
+
+async def _chunks(receive: Receive, most: int) -> AsyncIterator[bytes]:
+    size, more = 0, True
+    while more and size <= most:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size, more = size + len(chunk), message.get("more_body", False)
+        yield chunk
 
 
 def parse_json(body: bytes) -> Any:

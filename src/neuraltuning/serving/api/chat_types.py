@@ -23,7 +23,7 @@ FinishReason = Literal["stop", "length"]
 
 
 def _kind(value: Any) -> str:
-    return "text of one" if isinstance(value, str) else "list of parts"
+    return "one text" if isinstance(value, str) else "list of texts"
 
 
 def _type(value: Any) -> str | None:
@@ -65,13 +65,20 @@ Part = Annotated[
     ),
 ]
 Texts = Annotated[
-    Annotated[str, Tag("text of one")]
-    | Annotated[list[TextPart], Tag("list of parts"), Field(min_length=1, max_length=MAX_PARTS)],
+    Annotated[str, Tag("one text")]
+    | Annotated[list[TextPart], Tag("list of texts"), Field(min_length=1, max_length=MAX_PARTS)],
     Discriminator(_kind),
 ]
 Content = Annotated[
-    Annotated[str, Tag("text of one")]
-    | Annotated[list[Part], Tag("list of parts"), Field(min_length=1, max_length=MAX_PARTS)],
+    Annotated[str, Tag("one text")]
+    | Annotated[list[Part], Tag("list of texts"), Field(min_length=1, max_length=MAX_PARTS)],
+    Discriminator(_kind),
+]
+
+
+Stopper = Annotated[str, Field(min_length=1)]
+Stop = Annotated[
+    Annotated[Stopper, Tag("one text")] | Annotated[list[Stopper], Tag("list of texts"), Field(max_length=MAX_STOPS)],
     Discriminator(_kind),
 ]
 
@@ -140,11 +147,7 @@ class ChatRequest(RequestBody):
     )
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: Seed | None = None
-    stop: (
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS)]
-        | None
-    ) = None
+    stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     mask_png: MaskPng = False

@@ -120,11 +120,11 @@ async def handle(request: Request, error: Exception) -> Response:
 def _invalid(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     place = _place(list(first["loc"]), {"body": error.body, "query": {}, "path": {}})
-    name = place[-1] if place else ""
-    if first["type"] == "extra_forbidden":
+    why = next((NOT_OFFERED[name] for name in (*place[:1], *place[-1:]) if name in NOT_OFFERED), None)
+    if why is not None:
+        sentence = f"{why}; leave it out"
+    elif first["type"] == "extra_forbidden":
         sentence = "there is no such field here; leave it out"
-    elif isinstance(name, str) and name in NOT_OFFERED:
-        sentence = f"{NOT_OFFERED[name]}; leave it out"
     else:
         sentence = first["msg"][:1].lower() + first["msg"][1:].rstrip(".")
     param = ".".join(str(part)[:60] for part in place)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neuraltuning.serving.api.access import SECURITY_HEADERS, Access
 from neuraltuning.serving.api.admission import Gate
-from neuraltuning.serving.api.body import read_body
+from neuraltuning.serving.api.body import discard_body
 from neuraltuning.serving.api.errors import ApiError, ClientGone, api_error
 from neuraltuning.serving.api.limits import Limits
 from neuraltuning.serving.api.metrics import Metrics
@@ -57,7 +57,7 @@ class Front:
                     if scope["method"] == "POST":
                         at_end.enter_context(self.gate.place())
                 except ApiError as error:
-                    await read_body(receive, self.limits, keep=False)
+                    await discard_body(receive, self.limits)
                     await error.response()(scope, receive, sending)
                     return
                 await self.app(scope, receive, sending)

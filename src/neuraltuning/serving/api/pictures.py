@@ -46,7 +46,7 @@ class Pictures:
             if url[:5].lower() == "data:":
                 content = None
             elif self._remote is None:
-                raise InputError("a picture is sent as a data URL (data:image/png;base64,...); addresses are not read")
+                raise InputError("a picture is sent as a data URL (data:image/png;base64,...); addresses are not read.")
             else:
                 content = await self._remote.fetch(url)
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, url, content)
@@ -67,10 +67,10 @@ def _data_url(url: str) -> bytes:
     head, comma, text = url.partition(",")
     kind, *parameters = head[5:].lower().split(";")
     if not comma or "base64" not in parameters[-1:]:
-        raise InputError("a data URL begins with data:image/png;base64, or another picture's type")
+        raise InputError("a data URL begins with data:image/png;base64, or another picture's type.")
     if not kind.startswith("image/"):
-        raise InputError(f"a picture's media type begins with image/, this one is {kind[:60]!r}")
+        raise InputError(f"a picture's media type begins with image/, this one is {kind[:60]!r}.")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InputError("the data URL's base64 is broken; encode the picture's file again") from None
+        raise InputError("the data URL's base64 is broken; encode the picture's file again.") from None

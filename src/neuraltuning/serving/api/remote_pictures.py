@@ -78,28 +78,28 @@ class RemotePictures:
                 ) as response,
             ):
                 if response.status != 200:
-                    raise InputError(f"the picture's host answers {response.status}; redirects are not followed")
+                    raise InputError(f"the picture's host answers {response.status}; redirects are not followed.")
                 if not response.content_type.startswith("image/") or "Content-Encoding" in response.headers:
-                    raise InputError("the picture's host gives something else than an unpacked picture")
+                    raise InputError("the picture's host gives something else than an unpacked picture.")
                 return await self._read(response)
         except asyncio.TimeoutError:
-            raise InputError(f"the picture did not arrive within {self._limits.upload_seconds:g} seconds") from None
+            raise InputError(f"the picture did not arrive within {self._limits.upload_seconds:g} seconds.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError("the picture's host can't be reached") from None
+            raise InputError("the picture's host can't be reached.") from None
 
     def _checked(self, address: str) -> URL:
         try:
             url = URL(address)
             host, port = url.host, url.port
         except ValueError:
-            raise InputError("the picture's address is none") from None
+            raise InputError("the picture's address is none.") from None
         if len(address) > MAX_URL or url.scheme not in ("http", "https") or not host or url.user is not None:
-            raise InputError("a picture is sent as a data URL or as an http(s) address without user and password")
+            raise InputError("a picture is sent as a data URL or as an http(s) address without user and password.")
         name = host.lower() if url.is_default_port() else f"{host.lower()}:{port}"
         if name not in self._hosts:
-            raise InputError(f"pictures are not fetched from {name[:100]}; send it as a data URL")
+            raise InputError(f"pictures are not fetched from {name[:100]}; send it as a data URL.")
         return url
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -107,7 +107,7 @@ class RemotePictures:
         async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > self._limits.body_bytes:
-                raise InputError(f"the picture has more than {self._limits.body_bytes:,} bytes")
+                raise InputError(f"the picture has more than {self._limits.body_bytes:,} bytes.")
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -123,7 +123,7 @@ class _CheckingResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         addresses = await self._lookup(host, port)
         if not addresses or not all(map(self._allowed, addresses)):
-            raise InputError("the picture's host has no public address")
+            raise InputError("the picture's host has no public address.")
         return [
             ResolveResult(
                 hostname=host,

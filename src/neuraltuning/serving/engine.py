@@ -8,8 +8,9 @@ Knows nothing about HTTP, and nothing about files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 from neuraltuning.serving.engine_types import ChatQuery, EngineStatistics, OnEvent, Ticket
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from neuraltuning.model import MultitaskModel
 
 CACHE_BYTES = 512 * 2**20
+T = TypeVar("T")
 
 
 class Engine:
@@ -48,6 +50,18 @@ class Engine:
                 longer than the model's context.
             QueueFull: too many wait.
             EngineClosed: the engine shuts down.
+        """
+        raise NotImplementedError
+
+    def run(self, model: str, work: Callable[[MultitaskModel], T]) -> Future[T]:
+        """Lets `work` have a model for itself, in the engine's thread between two steps; from any thread.
+
+        For what is no reply, such as looking into one. Replies wait meanwhile, so it has to be short. The future gets
+        what `work` gives or raises; cancelled before its turn, it is never begun.
+
+        Raises:
+            InputError: there is no such model.
+            EngineClosed: the engine shuts down; so does the future of what was not begun by then.
         """
         raise NotImplementedError
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -25,6 +27,11 @@ from neuraltuning.serving.engine_types import (
     TextPiece,
 )
 
+if TYPE_CHECKING:
+    from neuraltuning.model import MultitaskModel
+
+T = TypeVar("T")
+
 
 class FakeTicket:
     """A query under way."""
@@ -44,6 +51,8 @@ class FakeEngine:
         running: queries under way.
         pause: seconds before each event.
         room: queries under way at most.
+        retry_after: what it says when it is full.
+        on_refused: called then.
     """
 
     def __init__(self, *, pause: float = 0.0, room: int = 64) -> None:
@@ -51,6 +60,8 @@ class FakeEngine:
         self.running = 0
         self.cancelled = 0
         self.pause, self.room = pause, room
+        self.retry_after = 7.0
+        self.on_refused: Callable[[], None] = lambda: None
         self._closed = False
         self._lock = threading.Lock()
 
@@ -61,12 +72,16 @@ class FakeEngine:
             if self._closed:
                 raise EngineClosed
             if self.running >= self.room:
-                raise QueueFull(self.running, 7.0)
+                self.on_refused()
+                raise QueueFull(self.running, self.retry_after)
             self.running += 1
             self.queries.append(query)
         ticket = FakeTicket()
         threading.Thread(target=self._answer, args=(query, on_event, ticket), daemon=True).start()
         return ticket
+
+    def run(self, model: str, work: Callable[[MultitaskModel], T]) -> Future[T]:
+        raise InputError(f"there is no model {model!r}.")
 
     def statistics(self) -> EngineStatistics:
         return EngineStatistics(running=self.running, finished=len(self.queries), cancelled=self.cancelled)

@@ -68,7 +68,7 @@ def serve(
     folders: Mapping[str, Path],
     settings: ServerSettings,
     ready: Callable[[str], None],
-    extend: Callable[[FastAPI], None] = lambda app: None,
+    extend: Callable[[FastAPI, Service], None] = lambda app, service: None,
 ) -> None:
     """Serves until SIGTERM or Ctrl-C.
 
@@ -87,7 +87,7 @@ def serve(
     with listening:
         service = make_service(settings)
         app = create_app(service, key=settings.key, origins=settings.origins, open_paths=settings.open_paths)
-        extend(app)
+        extend(app, service)
         config = uvicorn.Config(
             app,
             log_level="warning",

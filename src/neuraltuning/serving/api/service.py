@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fastapi import Request
 
@@ -17,12 +18,20 @@ from neuraltuning.serving.api.metrics import Metrics
 from neuraltuning.serving.api.pictures import Pictures
 from neuraltuning.serving.engine_types import ChatQuery, EngineStatistics, Event, Failed, Finished, OnEvent, Ticket
 
+if TYPE_CHECKING:
+    from neuraltuning.model import MultitaskModel
+
+T = TypeVar("T")
+
 
 class Engine(Protocol):
     """The part of `neuraltuning.serving.engine.Engine` that the endpoints need."""
 
     def submit(self, query: ChatQuery, on_event: OnEvent) -> Ticket:
         """Takes a request; `on_event` gets what becomes of it."""
+
+    def run(self, model: str, work: Callable[[MultitaskModel], T]) -> Future[T]:
+        """Lets `work` have a model for itself, between two steps."""
 
     def statistics(self) -> EngineStatistics:
         """What it did and does."""
@@ -113,6 +122,21 @@ class Service:
         await asyncio.to_thread(replying.submit)
         return replying
 
+    async def run(self, model: str, work: Callable[[MultitaskModel], T]) -> T:
+        """Lets `work` have a model for itself, in the engine's thread.
+
+        Raises:
+            ApiError: 404, 503: as `card`; 504: the time is over.
+            EngineClosed: the server shuts down.
+            Exception: what `work` raises.
+        """
+        self.card(model)
+        assert self._engine is not None, "the gate is open"
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._engine.run(model, work)), self.limits.seconds)
+        except asyncio.TimeoutError:
+            raise _too_late(self.limits.seconds) from None
+
 
 class Replying:
     """A query in the engine, as the event loop's thread sees it."""
@@ -147,8 +171,7 @@ class Replying:
         try:
             event = await asyncio.wait_for(self._events.get(), max(0.0, self._deadline - self._loop.time()))
         except asyncio.TimeoutError:
-            message = f"There was no answer within {self._seconds:g} seconds; ask for a shorter reply, or again later."
-            raise ApiError(504, message, code="timeout") from None
+            raise _too_late(self._seconds) from None
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, Finished):
@@ -168,3 +191,8 @@ class Replying:
 
     def _put(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+
+def _too_late(seconds: float) -> ApiError:
+    message = f"There was no answer within {seconds:g} seconds; ask for a shorter reply, or again later."
+    return ApiError(504, message, code="timeout")

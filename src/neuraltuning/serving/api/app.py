@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
@@ -30,6 +29,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorResponse, "description": "The request can't be used, or not now."},
     "5XX": {"model": ErrorResponse, "description": "The server can't answer."},
 }
+FIGURES = {"text/plain": {"schema": {"type": "string"}}}
 EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "Events of chat.completion.chunk."}}}
 
 
@@ -125,7 +125,7 @@ def create_app(
         """Finds masks in a picture."""
         return await answer_segment(service, request, body)
 
-    @router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+    @router.get("/metrics", tags=["operation"], response_class=Response, responses={200: {"content": FIGURES}})
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -12,6 +12,7 @@ from neuraltuning.serving.api.fields import (
     Ignored,
     MaskPng,
     Nothing,
+    Off,
     RequestBody,
     Seed,
     Usage,
@@ -156,7 +157,7 @@ class ChatRequest(RequestBody):
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    logprobs: Literal[False] | None = None
+    logprobs: Off = None
     top_logprobs: Annotated[Whole, Field(ge=0, le=0)] | None = None
     modalities: list[Literal["text"]] | None = None
     response_format: TextFormat | None = None

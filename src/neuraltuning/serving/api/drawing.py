@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from neuraltuning.serving.api.errors import ApiError
-from neuraltuning.serving.api.fields import Ignored, RequestBody, Seed, Whole
+from neuraltuning.serving.api.fields import Ignored, Off, RequestBody, Seed, Whole
 from neuraltuning.serving.api.limits import MAX_DRAWINGS
 from neuraltuning.serving.api.rendering import png_base64
 from neuraltuning.serving.api.service import Service
@@ -33,7 +33,7 @@ class DrawingRequest(RequestBody):
     output_format: Literal["png"] | None = None
     quality: Literal["auto", "standard"] | None = None
     background: Literal["auto", "opaque"] | None = None
-    stream: Literal[False] | None = None
+    stream: Off = None
 
     moderation: Ignored = None
     safety_identifier: Ignored = None

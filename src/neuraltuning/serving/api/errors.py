@@ -126,7 +126,8 @@ def _invalid(error: RequestValidationError) -> ApiError:
     elif first["type"] == "extra_forbidden":
         sentence = "there is no such field here; leave it out"
     else:
-        sentence = first["msg"][:1].lower() + first["msg"][1:].rstrip(".")
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        sentence = reason[:1].lower() + reason[1:]
     param = ".".join(str(part)[:60] for part in place)
     return ApiError(400, f"{param or 'The request'}: {sentence}.", param=param or None, code="invalid_value")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _whole(value: Any) -> Any:
@@ -12,10 +12,18 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _off(value: bool) -> bool:
+    if value:
+        raise ValueError("this can't be had; leave it out")
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
 Nothing = Annotated[list[Any], Field(max_length=0)] | None
 """Of a field that is taken only where it asks for nothing."""
+Off = Annotated[bool, AfterValidator(_off), Field(json_schema_extra={"const": False})] | None
+"""Likewise. (A literal False would take 0 too.)"""
 Ignored = Annotated[Any, Field(description="Taken and not used.")]
 MaskPng = Annotated[bool, Field(description="Give each object its mask as a PNG too, in base64.")]
 

@@ -20,10 +20,12 @@ import typer
 
 from neuraltuning import __version__
 from neuraltuning.ablation.cli import ablate
+from neuraltuning.analysis.cli import app as analyse_app
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
 from neuraltuning.interruption import interruptible
 from neuraltuning.memory import keep_freed_memory
 from neuraltuning.mmud.cli import app as mmud_app
+from neuraltuning.serving.cli import serve
 
 if TYPE_CHECKING:
     from neuraltuning.prediction import Model, Request
@@ -39,7 +41,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(mmud_app, name="mmud")
+app.command()(serve)
 app.command()(ablate)
+app.add_typer(analyse_app, name="analyse")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `neuraltuning tune` wrote.")]
 ModelFolder = Annotated[

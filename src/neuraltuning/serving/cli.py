@@ -18,7 +18,7 @@ def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL [NAME=MODEL ...]",
+            metavar="[NAME=]MODEL",
             help="Folders that `neuraltuning tune` wrote; requests call each by its NAME, or by the folder's.",
         ),
     ],

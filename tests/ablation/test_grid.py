@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from neuraltuning.ablation.grid import load_grid
+from neuraltuning.ablation.schedule import expected_runs
 from neuraltuning.errors import InputError
 from tests.ablation.conftest import MakeGrid
+
+GRIDS = Path(__file__).parents[2] / "configs" / "grids"
 
 
 def test_variants_that_come_to_the_same_settings_are_one_run(make_grid: MakeGrid) -> None:
@@ -76,9 +79,14 @@ def test_a_wrong_grid_is_refused_before_anything_runs(
         make_grid(**changes)
 
 
-def test_the_published_grid_is_valid_and_covers_what_it_promises() -> None:
-    grid = load_grid(Path(__file__).parents[2] / "configs" / "ablation.yaml")
+def test_the_published_grid_covers_what_it_promises() -> None:
+    grid = load_grid(GRIDS / "ablation.yaml")
     assert grid.settings.seeds == [0, 1, 2]
     assert {"tuner", "modules", "alpha", "beta with four tasks", "beta with one task"} <= set(grid.settings.studies)
     for variant in grid.of_study("tuner").values():
         assert len(variant.candidates) >= 3  # learning rates to choose from
+
+
+@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_grids_are_valid_and_say_how_many_runs_they_are(path: Path) -> None:
+    assert f" {expected_runs(load_grid(path))} runs" in path.read_text(encoding="utf-8")

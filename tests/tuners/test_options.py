@@ -211,3 +211,15 @@ def test_adapters_active_together_carry_independently() -> None:
     for layer in layers:  # what is carried matters in that layer
         layer.neural_tuning_plan["default"] = replace(layer.neural_tuning_plan["default"], config=uncarried)
     assert not torch.allclose(values("default"), one, atol=1e-3)
+
+
+def test_with_alpha_one_every_layer_is_told_what_the_first_one_saw() -> None:
+    model = tuned_model(NeuralTuningConfig(d_z=16, alpha=1.0))
+    before = model(tokens()).logits
+    with torch.no_grad():
+        for layer in layers_of(model)[1:]:
+            layer.neural_tuning_down["default"].weight.normal_()
+    assert torch.equal(model(tokens()).logits, before)
+    with torch.no_grad():
+        layers_of(model)[0].neural_tuning_down["default"].weight.normal_()
+    assert not torch.equal(model(tokens()).logits, before)

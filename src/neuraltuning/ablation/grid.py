@@ -1,6 +1,6 @@
 """The grid of an ablation: studies of variants of one configuration, read from one YAML, and the runs that it asks for.
 
-    base: quickstart.yaml                 # configuration that all runs start from, relative to this file
+    base: ../quickstart.yaml               # configuration that all runs start from, relative to this file
     set: {tuning.steps: 240}              # dotted keys over it, for all runs
     seeds: [0, 1, 2]
     studies:
@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from neuraltuning.configuration import Settings, load_settings, put, read_mapping, validate_settings
+from neuraltuning.configuration import Settings, put, read_mapping, validate_settings
 from neuraltuning.errors import InputError
 from neuraltuning.tasks import get_task
 from neuraltuning.training.settings import RunSettings
@@ -126,7 +126,10 @@ def load_grid(path: Path) -> Grid:
         InputError: no such file, a key or value that doesn't exist, a setting that its tuner refuses, an unknown task;
             the sentence names study, variant and key.
     """
-    settings = load_settings(GridSettings, path)
+    data = read_mapping(path)
+    if "studies" not in data and "model" in data:
+        raise InputError(f"{path} configures one run: say what to vary by --over KEY=VALUES, or give a grid.")
+    settings = validate_settings(GridSettings, data, str(path))
     return expand(settings, read_mapping(path.parent / settings.base), str(path))
 
 

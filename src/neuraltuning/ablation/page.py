@@ -1,6 +1,6 @@
 """Shows the outcome of a grid: a Markdown page with a table a study, a picture of all differences, and all as JSON.
 
-    neuraltuning ablate configs/ablation.yaml --output runs/ablation --results docs/results/ablation --limit 0 \\
+    neuraltuning ablate configs/grids/ablation.yaml --output runs/ablation --results docs/results/ablation --limit 0 \\
         --page docs/results.md
 
 Studies without results yet are named as such.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def ablate(
     configuration: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="YAML of a grid (configs/grids/ablation.yaml); of a run with --over.")
+        Path, typer.Argument(metavar="CONFIG", help="YAML of a grid, see configs/grids/; of a run with --over.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for the runs under way and the report.")],
     over: Annotated[

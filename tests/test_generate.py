@@ -65,7 +65,6 @@ def test_a_batch_gives_what_each_prompt_gives_alone(model: MultitaskModel) -> No
 
 
 def test_prompts_about_one_image_read_it_once(model: MultitaskModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless a sliding window would count the padding that then stands behind the image."""
     alone = [answer(model, [row]) for row in range(4)]
     read: list[int] = []
     run = model.hidden_states
@@ -84,11 +83,7 @@ def test_prompts_about_one_image_read_it_once(model: MultitaskModel, monkeypatch
                 assert_same_readings(of_row(found, place), alone[row].tokens[name].readings)
     opening = model.image_length + (model.format.bos_id is not None)
     prompts = len(rows) * max(len(model.format.prompt_ids(PROMPTS[row])) for row in rows)
-    window = model.language_model.config.get_text_config().to_dict().get("sliding_window")
-    if window is None or window > 100:
-        assert read[:2] == [2 * opening, prompts]  # two images are seen, of which one is asked about
-    else:
-        assert read[0] == len(rows) * opening + prompts
+    assert read[:2] == [opening, prompts]  # of the two images one is asked about
 
 
 def of_row(found: TokenStates, row: int) -> Readings:

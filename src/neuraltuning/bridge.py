@@ -157,6 +157,17 @@ class Bridge(nn.Module):
         states = torch.cat([hidden_states[layer][rows, at[place]].float() for place, layer in self.sources], dim=-1)
         return Readings(states, *self._mentions(embeds, rows, starts, positions))
 
+    def read_one(self, mention: Tensor, states: Mapping[str, Mapping[int, Tensor]]) -> Readings:
+        """Reads one task token whose text and states are at hand; what `read` gives for it.
+
+        Args:
+            mention: (M, D) the LLM's input vectors of the tokens of its mention.
+            states: "predicting" and "token" -> hidden states (D,) there by layer, at least those of `layers`.
+        """
+        read = torch.cat([states[place][layer].float() for place, layer in self.sources])
+        said = mention[: len(mention) if self.n_words else 0].float() - self.word_mean
+        return Readings(read[None], said[None], torch.ones(1, len(said), dtype=torch.bool, device=said.device))
+
     def read_words(self, embeds: Tensor, rows: Tensor, starts: Tensor, positions: Tensor) -> Tensor:
         """The states of N task tokens as far as the text alone tells: (N, shape.size), the free entries zero.
 

@@ -10,7 +10,7 @@ else a decoder makes of them. Knows tokens and decoders, and no task's name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -325,14 +325,21 @@ class MultitaskModel(nn.Module):
 
     def run(self, embeds: Tensor, batch: Batch) -> Any:
         """Runs the LLM's decoder layers on a packed batch's input vectors; see `hidden_states`."""
+        mask = self.masks(batch.attention_mask)
+        return self.hidden_states(embeds, attention_mask=mask, position_ids=batch.position_ids, use_cache=False)
+
+    def masks(self, allowed: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+        """The attention masks that the LLM's layers take, additive, from which positions may attend to which.
+
+        Args:
+            allowed: gives (B, 1, T, S) bool, for a sliding window of so many positions or without one.
+        """
         config = self.language_model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
-        mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        full = self._additive(batch.attention_mask(None if mixed else window))
-        mask: Tensor | dict[str, Tensor] = full
-        if mixed:  # by transformers' names for the kinds of layers
-            mask = {"full_attention": full, "sliding_attention": self._additive(batch.attention_mask(window))}
-        return self.hidden_states(embeds, attention_mask=mask, position_ids=batch.position_ids, use_cache=False)
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
+            return self._additive(allowed(window))
+        # by transformers' names for the kinds of layers
+        return {"full_attention": self._additive(allowed(None)), "sliding_attention": self._additive(allowed(window))}
 
     def _additive(self, allowed: Tensor) -> Tensor:
         dtype = self.language_model.dtype

@@ -26,6 +26,7 @@ from neuraltuning.interruption import interruptible
 from neuraltuning.memory import keep_freed_memory
 from neuraltuning.mmud.cli import app as mmud_app
 from neuraltuning.serving.cli import serve
+from neuraltuning.serving.demo.cli import demo
 
 if TYPE_CHECKING:
     from neuraltuning.prediction import Model, Request
@@ -42,6 +43,7 @@ data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(mmud_app, name="mmud")
 app.command()(serve)
+app.command()(demo)
 app.command()(ablate)
 app.add_typer(analyse_app, name="analyse")
 

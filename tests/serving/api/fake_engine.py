@@ -53,6 +53,7 @@ class FakeEngine:
         room: queries under way at most.
         retry_after: what it says when it is full.
         on_refused: called then.
+        events: what becomes of a query.
     """
 
     def __init__(self, *, pause: float = 0.0, room: int = 64) -> None:
@@ -62,6 +63,7 @@ class FakeEngine:
         self.pause, self.room = pause, room
         self.retry_after = 7.0
         self.on_refused: Callable[[], None] = lambda: None
+        self.events: Callable[[ChatQuery], Iterator[Event]] = fake_events
         self._closed = False
         self._lock = threading.Lock()
 
@@ -95,7 +97,7 @@ class FakeEngine:
 
     def _answer(self, query: ChatQuery, on_event: OnEvent, ticket: FakeTicket) -> None:
         try:
-            for event in fake_events(query):
+            for event in self.events(query):
                 if ticket.cancelled.wait(self.pause):
                     self.cancelled += 1
                     return

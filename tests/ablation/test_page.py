@@ -34,9 +34,9 @@ def save(
         "scores": record(values),
         **({} if forced is None else {"teacher_forced": record(forced)}),
         "baselines": {"all_objects": {"oiou": 0.25}},
-        "items": {way: {f"item-{k}": v for k, v in enumerate(items)} for way, items in ways.items()},
+        "items": {"ids": [f"item-{k}" for k in range(len(values))], **ways},
     }
-    answers = {"scores": {"accuracy": 0.5, "n": 2}, "baselines": {}, "items": {"free": {}}}
+    answers = {"scores": {"accuracy": 0.5, "n": 2}, "baselines": {}, "items": {"ids": [], "free": []}}
     machine = {"threads": 2, "device": "cpu", "dtype": "float32", "versions": {}}
     parameters = {"tuner": 5_190_000, "all": 9_000_000}
     splits = {"test": {TASK: scored, "visual_question_answering": answers}}

@@ -18,7 +18,7 @@ from neuraltuning.ablation.results import Result, read_result
 from neuraltuning.ablation.schedule import chosen_runs
 from neuraltuning.ablation.significance import PairedDifference, paired_difference
 from neuraltuning.errors import InputError
-from neuraltuning.report.metric_names import HEADLINES
+from neuraltuning.report.scores import headline
 
 FREE, FORCED = "free", "teacher_forced"
 
@@ -113,11 +113,6 @@ def verdict(difference: PairedDifference, expected: Direction | None) -> str:
     return "reproduced" if shown == expected else "not reproduced"
 
 
-def headline(scores: Mapping[str, Any]) -> str | None:
-    """The name of a task's main score."""
-    return next((name for name in HEADLINES if isinstance(scores.get(name), int | float)), None)
-
-
 def _scored(variant: Variant, grid: Grid, results: Path) -> dict[int, tuple[Run, Result]]:
     """Seed -> run and result, of the chosen values, where there are scores."""
     found = {}
@@ -138,16 +133,16 @@ def _difference(
     seeds = sorted(set(ours) & set(theirs))
     rows = []
     for seed in seeds:
-        pair = [runs[seed][1].splits[split][task]["items"].get(way) for runs in (ours, theirs)]
-        if pair[0] is None or pair[1] is None:
+        pair = [runs[seed][1].splits[split][task]["items"] for runs in (ours, theirs)]
+        if any(way not in items for items in pair):
             return None
-        if pair[0].keys() != pair[1].keys():
+        if pair[0]["ids"] != pair[1]["ids"]:
             names = " and ".join(runs[seed][1].name for runs in (ours, theirs))
             raise InputError(
                 f"The results {names} were scored on different items of {task}, so that they can't be compared: delete "
                 "them, and the runs are made again."
             )
-        rows.append([[values[item] for item in sorted(values)] for values in pair])
+        rows.append([items[way] for items in pair])
     if not rows:
         return None
     table = np.array(rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neuraltuning.errors import InputError
-from neuraltuning.files import write_json
+from neuraltuning.files import atomic_path
 
 FORMAT = 1
 
@@ -29,7 +29,7 @@ class Result:
         seconds: by part: start, training, scoring.
         machine: cores and threads, number format, versions.
         splits: split -> task -> {"scores", "teacher_forced" (absent without task tokens), "baselines", "items"}; items
-            are {"free": {id: share}, "teacher_forced": {id: share}}. Empty where the run was not scored.
+            are {"ids": [...], "free": [each one's share], "teacher_forced": [...]}. Empty where the run was not scored.
     """
 
     name: str
@@ -43,7 +43,8 @@ class Result:
 
 def write_result(folder: Path, result: Result) -> None:
     """Writes `folder/<name>.json`."""
-    write_json(folder / f"{result.name}.json", {"format": FORMAT, **asdict(result)})
+    with atomic_path(folder / f"{result.name}.json") as temporary:
+        temporary.write_text(json.dumps({"format": FORMAT, **asdict(result)}) + "\n", encoding="utf-8")
 
 
 def read_result(folder: Path, name: str) -> Result | None:

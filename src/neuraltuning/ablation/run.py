@@ -31,6 +31,7 @@ from neuraltuning.files import atomic_path
 from neuraltuning.model import MultitaskModel
 from neuraltuning.model_settings import TunerSettings
 from neuraltuning.reply import Reply
+from neuraltuning.report.scores import headline
 from neuraltuning.tasks import ScoringResources
 from neuraltuning.training.run import CONFIGURATION, LOG, STAGES, tune, warm_up
 from neuraltuning.training.settings import RunSettings
@@ -140,22 +141,29 @@ def _validation_loss(log: Path) -> float:
 
 
 def _record(scores: dict[str, Any], answered: Answered, resources: ScoringResources) -> dict[str, Any]:
-    items = {"free": _items(answered, answered.replies, resources)}
+    items: dict[str, Any] = {"ids": [example.id for example in answered.examples]}
+    items["free"] = _items(answered, answered.replies, resources)
     if answered.forced is not None:
         items["teacher_forced"] = _items(answered, answered.forced, resources)
     return {
         "scores": _plain(scores),
         **({"teacher_forced": _plain(scores["teacher_forced"])} if "teacher_forced" in scores else {}),
-        "baselines": {name: _plain(found) for name, found in scores["baselines"].items()},
+        "baselines": {name: _main(found) for name, found in scores["baselines"].items()},
         "items": items,
     }
 
 
-def _items(answered: Answered, replies: Sequence[Reply], resources: ScoringResources) -> dict[str, float]:
+def _items(answered: Answered, replies: Sequence[Reply], resources: ScoringResources) -> list[float]:
     """Each item's own score, that which makes it a success in the report."""
     key, _ = answered.task.success
     values = item_values(answered.task, answered.examples, replies, resources)
-    return {e.id: round(float(v.get(key, 0.0)), DIGITS) for e, v in zip(answered.examples, values, strict=True)}
+    return [round(float(value.get(key, 0.0)), DIGITS) for value in values]
+
+
+def _main(scores: dict[str, Any]) -> dict[str, Any]:
+    """The main score with its interval and count."""
+    name = headline(scores)
+    return {key: value for key, value in _plain(scores).items() if key in (name, f"{name}_ci95", "n")}
 
 
 def _plain(scores: dict[str, Any]) -> dict[str, Any]:

@@ -11,23 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuraltuning.data.statistics import MMUD_CAPTION_LENGTHS, MMUD_OBJECTS, MMUD_PAIR_LENGTHS, Statistics
+from neuraltuning.report.picture_style import STYLE, TEXT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OWN, MMUD, TEXT = "#0072b2", "#e69f00", "#77808a"
+OWN, MMUD = "#0072b2", "#e69f00"
 BARS = 24
 """Bars of a panel of lengths, about."""
 LONGEST_SHARE = 0.99
 """Texts that are longer than this share of all are counted in a panel's last bar."""
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "svg.hashsalt": "the same file each time",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), TEXT),
-}
 
 
 def draw_distributions(found: Statistics, path: Path) -> bool:
@@ -54,7 +47,7 @@ def draw_distributions(found: Statistics, path: Path) -> bool:
     if not lengths and not with_objects:
         return False
     n_panels = len(lengths) + with_objects
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, n_panels, figsize=(3.7 * n_panels, 2.9), squeeze=False, layout="constrained")
         for axis, panel in zip(axes[0], lengths, strict=False):
             _draw_lengths(axis, *panel)

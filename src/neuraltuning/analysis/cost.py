@@ -61,6 +61,19 @@ class Cost:
         return self.weight_bytes + trained + self.activation_bytes
 
 
+@dataclass(frozen=True)
+class BareCost:
+    """The cost of a forward pass of a model without a tuner.
+
+    Attributes:
+        parameters, flops, cache_bytes: as of `Cost`.
+    """
+
+    parameters: int
+    flops: int
+    cache_bytes: int
+
+
 def cost(
     config: PretrainedConfig,
     tuner: PeftConfig | None = None,
@@ -81,30 +94,42 @@ def cost(
     Raises:
         InputError: tokens or batch below 1, no causal language model, or a tuner that does not fit.
     """
-    for name, value in (("tokens", tokens), ("batch", batch)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
     tuner = NeuralTuningConfig() if tuner is None else dataclasses.replace(tuner)
+    bare, base = _bare(config, tokens, batch, dtype)
     with torch.device("meta"):
-        base = _build(config, dtype)
-        parameters = sum(parameter.numel() for parameter in base.parameters())
         base_bytes = sum(parameter.numel() * parameter.element_size() for parameter in base.parameters())
         input_ids = torch.zeros(batch, tokens, dtype=torch.long)
-        flops, cache_bytes = _forward(base, input_ids)
         tuned = get_peft_model(base, tuner).eval()
         trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
         tuned_flops, _ = _forward(tuned, input_ids)
         activation_bytes = _kept_for_backward(tuned, input_ids)
     tuner_parameters = sum(parameter.numel() for parameter in trained)
     return Cost(
-        parameters=parameters,
+        parameters=bare.parameters,
         tuner_parameters=tuner_parameters,
-        flops=flops,
-        tuner_flops=tuned_flops - flops,
+        flops=bare.flops,
+        tuner_flops=tuned_flops - bare.flops,
         weight_bytes=base_bytes + 4 * tuner_parameters,
-        cache_bytes=cache_bytes,
+        cache_bytes=bare.cache_bytes,
         activation_bytes=activation_bytes,
     )
+
+
+def bare_cost(
+    config: PretrainedConfig, *, tokens: int = 512, batch: int = 1, dtype: torch.dtype = torch.bfloat16
+) -> BareCost:
+    """The cost of the LLM that `config` describes, without a tuner; arguments and errors as of `cost`."""
+    return _bare(config, tokens, batch, dtype)[0]
+
+
+def _bare(config: PretrainedConfig, tokens: int, batch: int, dtype: torch.dtype) -> tuple[BareCost, PreTrainedModel]:
+    for name, value in (("tokens", tokens), ("batch", batch)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    with torch.device("meta"):
+        base = _build(config, dtype)
+        flops, cache_bytes = _forward(base, torch.zeros(batch, tokens, dtype=torch.long))
+    return BareCost(sum(parameter.numel() for parameter in base.parameters()), flops, cache_bytes), base
 
 
 def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

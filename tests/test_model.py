@@ -320,7 +320,6 @@ def test_trained_state_goes_back_into_a_model(folder: Path) -> None:
         ({"decoders": {"image": {"candidates": 0}}}, ["candidate"]),
         ({"tuner": {"method": "neural"}}, ["neural", "neural_tuning"]),
         ({"tuner": {"method": "neural_tuning", "settings": {"neural_tuning": {"dz": 3}}}}, ["dz", "d_z"]),
-        ({"tuner": {"method": "prefix_tuning"}}, ["prefix_tuning", "tuner.method"]),
         ({"llm": "/nowhere/llm"}, ["/nowhere/llm"]),
         ({"encoder": "/nowhere/encoder"}, ["/nowhere/encoder"]),
         ({"template": "Question:"}, ["template", "{prompt}"]),

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from PIL import Image
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from neuraltuning.model_settings import ModelSettings, NameSettings
 from neuraltuning.naming import NOTHING, PLACES, Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
+from neuraltuning.prefix import with_prefix
 from neuraltuning.projector import Projector
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
 from neuraltuning.reply import Reply, assemble_reply
@@ -148,10 +149,11 @@ class MultitaskModel(nn.Module):
             tuner = settings.tuner
             config = peft_config or tuner_config(tuner.method, **tuner.settings.get(tuner.method, {}))
             self.llm = get_peft_model(llm, config)
-        if self.llm.active_peft_config.is_prompt_learning:
+        config = self.llm.active_peft_config
+        if config.is_prompt_learning and config.peft_type != PeftType.PREFIX_TUNING:
             raise InputError(
-                f"The tuner {settings.tuner.method!r} adds virtual tokens, which a multimodal sequence doesn't support "
-                "yet; choose neural_tuning, lora or ia3 as model.tuner.method."
+                f"The tuner {settings.tuner.method!r} adds virtual tokens to the input, which a multimodal sequence "
+                "doesn't support; choose neural_tuning, lora, prefix_tuning or ia3 as model.tuner.method."
             )
         self._tuner_names = frozenset(n for n, p in self.llm.named_parameters() if p.requires_grad)
         self.eval()
@@ -306,6 +308,7 @@ class MultitaskModel(nn.Module):
         decoder = self.language_model.get_decoder()
         dtype = self.language_model.dtype
         with torch.autocast(embeds.device.type, dtype, enabled=dtype != torch.float32):
+            arguments = with_prefix(self.llm, arguments)
             return decoder(inputs_embeds=embeds.to(dtype), output_hidden_states=True, **arguments)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -517,7 +520,12 @@ def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftM
         InputError: the two don't belong together.
     """
     try:
-        return PeftModel.from_pretrained(llm, folder, is_trainable=True)
+        config = PeftConfig.from_pretrained(str(folder))
+        # peft refuses to train a loaded prefix
+        model = PeftModel.from_pretrained(llm, folder, config=config, is_trainable=not config.is_prompt_learning)
+        if config.is_prompt_learning:
+            model.prompt_encoder.requires_grad_(True)
+        return model
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(

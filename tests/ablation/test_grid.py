@@ -33,7 +33,10 @@ def test_variants_that_come_to_the_same_settings_are_one_run(make_grid: MakeGrid
 def test_what_does_not_change_a_result_does_not_change_its_name(make_grid: MakeGrid) -> None:
     first, second = (
         make_grid(set=changes).variants[0].candidates[0][0].name
-        for changes in ({}, {"data.workers": 2, "evaluation.batch_size": 2})
+        for changes in (
+            {},
+            {"data.workers": 2, "evaluation.batch_size": 2, "model.tuner.settings.lora": {"r": 3}},
+        )
     )
     assert first == second
     assert make_grid(set={"evaluation.samples": {"test": 4}}).variants[0].candidates[0][0].name != first

@@ -170,6 +170,8 @@ def expand(settings: GridSettings, base: dict[str, Any], where: str) -> Grid:
 def settings_digest(settings: RunSettings) -> str:
     """Twelve hexadecimal digits that stand for everything that determines a run."""
     values = settings.model_dump(mode="json")
+    tuner = values["model"]["tuner"]
+    tuner["settings"] = tuner["settings"].get(tuner["method"], {})  # those of other methods are not used
     values["data"] = {**values["data"], "workers": 0}
     values["evaluation"] = {**values["evaluation"], "batch_size": 0, "showcase": 0}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

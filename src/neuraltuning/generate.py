@@ -26,6 +26,10 @@ Choice = Callable[[Tensor], int]
 
 PADDING = 48
 """So many positions of padding in a pass cost as much as another pass."""
+BLOCK = 32
+"""Attention takes the positions of a pass in blocks of so many."""
+FEWEST = 4
+"""Positions of a block: kernels for fewer sum up in another order, and a sequence's replies could depend on others'."""
 ALL = 8192
 """Positions that are read in one pass where nobody waits for anything else."""
 
@@ -164,6 +168,8 @@ class RunningBatch:
             width, count = length, count + 1
         if not count:
             return []
+        rest = width % BLOCK
+        width += FEWEST - rest if 0 < rest < FEWEST else 0
         first = self._n_running
         self._n_running += sum(len(g.unread) <= width for g in waiting[:count])
         return self._pass(first, count, width)
@@ -190,7 +196,8 @@ class RunningBatch:
         if not done:
             return []
         at = torch.tensor([lengths[place] - 1 for place in done], device=device)
-        logits = self.model.logits(output.last_hidden_state[torch.tensor(done, device=device), at])
+        last = output.last_hidden_state[torch.tensor(done, device=device), at]
+        logits = self.model.logits(last.expand(2, -1) if len(last) == 1 else last)
         likeliest = logits.argmax(-1).tolist()
         said = []
         for number, place in enumerate(done):
@@ -204,18 +211,24 @@ class RunningBatch:
         return said
 
     def _run(self, rows: Sequence[Growing], lengths: Sequence[int], first: int, width: int) -> Any:
-        """Runs the language model on the next positions of some rows; its output is (B, width, D), padded behind."""
+        """Runs the language model on the next positions of some rows; its output is (B, width, D), padded behind.
+
+        A single position goes in company, because kernels for a product with one row sum up in another order.
+        """
         model = self.model
         pad = model.format.pad_id
         ids = [g.unread[:n] + [pad] * (width - n) for g, n in zip(rows, lengths, strict=True)]
-        seen = [_image_vectors(g, n) for g, n in zip(rows, lengths, strict=True)]
+        read = [g.read for g in rows]
+        if len(rows) == width == 1:
+            behind = self._rows[first + 1 : first + 2]
+            ids, lengths, read = [*ids, [pad]], [*lengths, 1], [*read, *([g.read for g in behind] or [0])]
+        seen = [_image_vectors(g, n) for g, n in zip(rows, lengths, strict=False)]
         vectors = [v for v in seen if v is not None]
         whole = torch.cat(vectors)[None] if vectors else None
         order = torch.zeros(1, dtype=torch.int64, device=model.device)
         embeds = model.embed(torch.tensor(ids, device=model.device), whole, order)
-        longest = max(g.read for g in rows)
-        starts = torch.tensor([g.read for g in rows], device=model.device)
-        self.cache.begin(first, starts, width, longest)
+        starts = torch.tensor(read, device=model.device)
+        self.cache.begin(first, starts, width, max(read))
         steps = torch.arange(width, device=model.device)
         places = starts[:, None] + steps
         last = starts + torch.tensor(lengths, device=model.device) - 1

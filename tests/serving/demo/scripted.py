@@ -85,7 +85,7 @@ def scripted_events(query: ChatQuery) -> Iterator[Event]:
     text, masks = _reply(query, sample)
     found: list[tuple[np.ndarray, float]] = []
     drawn: list[Image.Image] = []
-    for piece in re.findall(r"\s*<\w+>|\s*[^\s<]+", text):
+    for piece in re.findall(r"\s*<(?:OBJ|GEN)>|\s*(?:(?!<(?:OBJ|GEN)>)\S)+", text):
         yield TextPiece(piece)
         if piece.endswith("<OBJ>"):
             found.append((masks[len(found)], SCORE))

@@ -54,7 +54,7 @@ class ObjectLook(BaseModel):
         index: of the `<OBJ>` in the reply, from 0.
         patches: rows of the image's patches, the share of its attention that went to each.
         named: rows of the same patches, the share that went to the names behind them that describe each; none where
-            the model has no names.
+            no patch is described.
         shares: the share of its attention that went to each part of what was read (`neuraltuning.analysis.inspection`).
     """
 

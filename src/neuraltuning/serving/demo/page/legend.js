@@ -13,7 +13,7 @@ export class Legend {
     this.onLight = onLight;
     this.onToggle = onToggle;
     this.turn = null;
-    byId("masks").addEventListener("click", () => onToggle(this.turn.objects, !this.allHidden));
+    byId("masks").addEventListener("click", () => onToggle(this.turn.objects, this.anyShown));
     byId("boxes").addEventListener("click", () => {
       viewer.boxes = !viewer.boxes;
       byId("boxes").setAttribute("aria-pressed", viewer.boxes);
@@ -26,8 +26,8 @@ export class Legend {
     });
   }
 
-  get allHidden() {
-    return this.turn.objects.every((object) => !object.hidden);
+  get anyShown() {
+    return this.turn.objects.some((object) => !object.hidden);
   }
 
   // Shows a turn's objects; null, or a turn without any, hides the list.
@@ -63,7 +63,7 @@ export class Legend {
   // Brings the buttons up to which objects are hidden.
   refresh() {
     const { objects } = this.turn;
-    byId("masks").setAttribute("aria-pressed", objects.some((object) => !object.hidden));
+    byId("masks").setAttribute("aria-pressed", this.anyShown);
     [...byId("legend").children].forEach((row, place) => {
       const { hidden } = objects[place];
       const button = row.querySelector(".toggle");

@@ -114,6 +114,8 @@ def cost(
     output: Annotated[Path | None, typer.Option(help="JSON file; RUN/analysis/cost.json of a run.")] = None,
 ) -> None:
     """Count what a pass costs, by parts and tuning methods; without weights, for LLaMA2-7B with CLIP-ViT-L/14."""
+    if run is not None and run.is_dir() and (llm is not None or encoder is not None):
+        raise InputError("A run has its own --llm and --encoder; give its configuration file to change them.")
     with interruptible(AGAIN):
         from rich.console import Console
 
@@ -128,8 +130,6 @@ def cost(
         if run is not None and run.is_dir():
             from neuraltuning.analysis.measured_cost import measure_cost
 
-            if llm is not None or encoder is not None:
-                raise InputError("A run has its own --llm and --encoder; give its configuration to change them.")
             measured = measure_cost(run, split)
             output = output or run / FOLDER / "cost.json"
         papers = is_papers_pair(settings.llm, settings.encoder)

@@ -24,7 +24,7 @@ from neuraltuning.model_settings import ModelSettings
 from neuraltuning.packing import Packer
 from neuraltuning.tasks import Example
 from tests.analysis.conftest import Command, strict_json
-from tests.tiny_models import model_settings, sample
+from tests.tiny_models import llm_folder, model_settings, sample
 
 LLAMA2_7B = ModelSettings(llm="llama2-7b", encoder="clip-vit-large-patch14", decoders={"mask": {}})
 METHODS = ("neural_tuning", "lora", "prefix_tuning", "mit", "sam_decoder")
@@ -127,8 +127,8 @@ def test_parts_are_those_of_a_built_model(tmp_path: Path) -> None:
         assert found.parameters[part] == sum(p.numel() for name, p in trainable.items() if name.startswith(prefix))
     assert found.parameters["encoder"] == sum(parameter.numel() for parameter in model.encoder.parameters())
 
-    for part in (model.language_model, model.encoder.model):
-        part.set_attn_implementation("eager")  # torch counts no fused attention on a CPU
+    for network in (model.language_model, model.encoder.model):
+        network.set_attn_implementation("eager")  # torch counts no fused attention on a CPU
     shown = sample()
     example = Example("t", "x", shown.image, "Segment.", "It <OBJ>.", {"<OBJ>": [shown.objects[0].mask]})
     batch = Packer(model, 400)([[example]])
@@ -190,19 +190,10 @@ def test_the_command_counts_and_measures_a_run(run: Path, command: Command) -> N
         assert one["parameters_total"] == sum(one["parameters"].values())
 
 
-def test_the_command_counts_a_configuration(run: Path, tmp_path: Path, command: Command) -> None:
+def test_the_command_counts_a_configuration(run: Path, parts: Path, tmp_path: Path, command: Command) -> None:
+    llm = str(llm_folder(parts / "qwen2", "qwen2"))
     status, said, _ = command(
-        *(
-            "analyse",
-            "cost",
-            run / "configuration.yaml",
-            "--llm",
-            "llama2-7b",
-            "--text-tokens",
-            20,
-            "--image-tokens",
-            9,
-        ),
+        *("analyse", "cost", run / "configuration.yaml", "--llm", llm, "--text-tokens", 20, "--image-tokens", 9),
         *("--output", tmp_path / "cost.json"),
     )
     found = strict_json(tmp_path / "cost.json")

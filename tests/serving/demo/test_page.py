@@ -381,7 +381,7 @@ def test_what_is_too_much_for_the_model_is_said_and_asked_again(
 def test_what_goes_wrong_is_said_kindly(page: Page, address: str, engine: ScriptedEngine, tmp_path: Path) -> None:
     begin(page, address)
     ask(page, "fail")
-    expect(page.locator(".problem")).to_contain_text("The server failed to answer; its log says why")
+    expect(page.locator(".problem")).to_contain_text("Something went wrong on the server.")
     assert "secret" not in page.locator("body").inner_text()
     ask(page, "refuse")
     expect(page.locator(".problem").nth(1)).to_contain_text("The text can't be answered; write another one.")
@@ -407,6 +407,8 @@ def test_a_server_that_is_gone_is_said_and_the_question_stays(page: Page, engine
     expect(page.locator(".problem")).to_contain_text("The server does not answer. Is the command still running?")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
     expect(page.locator(".asked").nth(1)).to_contain_text(SEGMENT)
+    page.locator("#switch .thumbnail").nth(0).click()
+    expect(page.locator("#notice")).to_contain_text("The server does not answer.")
 
 
 def test_a_conversation_that_is_too_long_goes_on_in_a_new_one(page: Page, address: str, engine: ScriptedEngine) -> None:

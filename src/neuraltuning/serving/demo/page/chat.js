@@ -9,6 +9,7 @@ export class Problem extends Error {
 }
 
 const GONE = "The server does not answer. Is the command still running? Start it again, then try once more.";
+const BROKEN = "Something went wrong on the server. The window in which the command runs says what.";
 
 // Asks and calls `onDelta` with each delta ({content}, {objects} or {images}) as it comes; gives the finish reason.
 export async function streamChat(body, signal, onDelta) {
@@ -30,6 +31,11 @@ export async function call(address, body, signal) {
   return (await send(address, body, signal)).json();
 }
 
+// Gets a file.
+export async function load(address) {
+  return (await send(address)).blob();
+}
+
 async function send(address, body, signal) {
   const posted = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let response;
@@ -40,7 +46,7 @@ async function send(address, body, signal) {
     throw new Problem(GONE, "gone");
   }
   if (response.ok) return response;
-  let detail = { message: "The server failed to answer; its log says why.", code: null };
+  let detail = { message: BROKEN, code: null };
   try {
     detail = (await response.json()).error ?? detail;
   } catch {
@@ -49,7 +55,8 @@ async function send(address, body, signal) {
   throw problemOf(detail, response.headers.get("Retry-After"));
 }
 
-function problemOf({ message, code, param }, retryAfter) {
+function problemOf({ message, code, param, type }, retryAfter) {
+  if (type === "server_error" && !code) return new Problem(BROKEN);
   if (code === "queue_full") {
     const seconds = Number(retryAfter) || 1;
     const when = seconds === 1 ? "a second" : `${seconds} seconds`;

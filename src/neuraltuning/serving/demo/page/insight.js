@@ -56,8 +56,9 @@ export class Insight {
     const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
     const share = (condition) => percent(shares.filter(condition).length / shares.length);
     const words = `${tokens} token${tokens === 1 ? "" : "s"}`;
-    const summary = `The reply has ${words}. At each of them ${percent(mean)} of the neurons were active; `
-      + `${share((value) => value > 0.999)} were at every one, ${share((value) => value === 0)} at none.`;
+    const summary = `Tuning gave each layer of the language model a network of ${layers[0].active.length} neurons. This `
+      + `reply has ${words}. At each of them ${percent(mean)} of the neurons were active: `
+      + `${share((value) => value > 0.999)} at every one, ${share((value) => value === 0)} at none.`;
     return [title, node("p", { class: "soft" }, summary), neuronMap(layers)];
   }
 

@@ -155,7 +155,6 @@ function ask(text) {
   byId("new").hidden = false;
   document.body.classList.add("talking");
   offer();
-  show(turn);
   reply(turn);
   return true;
 }
@@ -246,6 +245,7 @@ const actions = {
   again: (turn) => !state.asking && reply(turn),
   drawAgain,
   afresh(turn) {
+    if (state.asking) return;
     state.picture = turn.picture;
     state.conversation += 1;
     ask(turn.text);

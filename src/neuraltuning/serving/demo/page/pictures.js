@@ -1,6 +1,6 @@
 // Getting a picture: chosen, dropped, pasted, or one of the examples. Knows nothing of what is asked about it.
 
-import { Problem } from "/page/chat.js";
+import { Problem, load } from "/page/chat.js";
 import { byId, node } from "/page/dom.js";
 import { pictureOf } from "/page/layers.js";
 
@@ -20,9 +20,9 @@ async function openPicture(file, name, requests) {
 
 // Lets people give a picture in every way; `onPicture` gets it, `onProblem` what went wrong.
 export function takePictures(session, onPicture, onProblem) {
-  const take = async (file, name, requests) => {
+  const take = async (giving, name, requests) => {
     try {
-      onPicture(await openPicture(file, name, requests));
+      onPicture(await openPicture(await giving, name, requests));
     } catch (error) {
       onProblem(error);
     }
@@ -59,7 +59,7 @@ export function takePictures(session, onPicture, onProblem) {
   for (const gallery of document.querySelectorAll(".gallery")) {
     gallery.replaceChildren(
       ...session.examples.map(({ picture, title, requests }) => {
-        const choose = async () => take(await (await fetch(picture)).blob(), title, requests);
+        const choose = () => take(load(picture), title, requests);
         const image = node("img", { src: picture, alt: title, draggable: false });
         return node("li", {}, node("button", { class: "thumbnail", title, onclick: choose }, image));
       }),

@@ -202,7 +202,7 @@ def image_boxes(boxes: Tensor | None, like: Tensor, grid: tuple[int, int]) -> Te
         y, x = _axis(grid[0], like), _axis(grid[1], like)
         nothing = y.new_zeros(grid)
         own = torch.stack([y[:, None].expand(grid), x[None].expand(grid), nothing, nothing])
-        return own.expand(len(like), 4, *grid)
+        return own.expand(like.shape[0], 4, *grid)
     scale = 2.0 / torch.tensor([*grid, *grid], device=boxes.device)
     shift = torch.tensor([1.0, 1.0, 0.0, 0.0], device=boxes.device)
     return (boxes * scale - shift).unflatten(1, grid).permute(0, 3, 1, 2)
@@ -223,7 +223,7 @@ def cell_traits(match: Tensor, boxes: Tensor, side: tuple[int, int]) -> Tensor:
     dy, dx = dy[..., :, None].expand(-1, -1, *side), dx[..., None, :].expand(-1, -1, *side)
     amount = F.interpolate((match - match.amax((2, 3), keepdim=True)).exp(), side, mode="bilinear")
     around = F.avg_pool2d(amount, 5, stride=1, padding=2)
-    n = len(match)
+    n = match.shape[0]
     own = [y[:, None].expand(n, 1, *side), x[None, :].expand(n, 1, *side), torch.ones_like(dy[:, :1])]
     box = F.interpolate(boxes, side)
     by, bx = dy + (box[:, :1] - own[0]), dx + (box[:, 1:2] - own[1])

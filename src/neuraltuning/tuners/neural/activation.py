@@ -64,7 +64,8 @@ def keep_largest(vector: torch.Tensor, count: int | torch.Tensor) -> torch.Tenso
         vector: (N, d_z).
         count: see `largest`.
     """
-    if isinstance(count, int) and not vector.requires_grad:
+    # a traced tensor takes neither way: which one would depend on a number of rows that the trace leaves open
+    if isinstance(count, int) and not vector.requires_grad and type(vector) is torch.Tensor:
         rows, size = vector.shape
         if rows < FEW_ROWS:
             return vector * (vector >= vector.kthvalue(size - count + 1, dim=-1, keepdim=True).values)

@@ -53,9 +53,9 @@ class Projection:
         given = iter(addition.split(wanted, dim=-1))
         pieces = []
         for part, width in self.parts:
-            piece = next(given) if part in targets else addition.new_zeros(len(addition), width)
-            pieces.append(piece.view(len(addition), self.interleaved_heads, -1) if self.interleaved_heads else piece)
-        return torch.cat(pieces, dim=-1).view(len(addition), -1)
+            piece = next(given) if part in targets else addition.new_zeros(addition.shape[0], width)
+            pieces.append(piece.unflatten(-1, (self.interleaved_heads, -1)) if self.interleaved_heads else piece)
+        return torch.cat(pieces, dim=-1).flatten(1)
 
 
 def find_projections(attention: nn.Module) -> list[Projection]:

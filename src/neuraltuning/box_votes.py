@@ -101,7 +101,7 @@ def patch_centres(grid: tuple[int, int]) -> Tensor:
 
 
 def disagreement(boxes: Tensor) -> Tensor:
-    """(P, 4) boxes -> (P, P) distances of their centres, in units of the sides that the two have on average."""
-    offset = boxes[:, None, :2] - boxes[None, :, :2]
-    sides = (boxes[:, None, 2:] + boxes[None, :, 2:]) / 2
-    return (offset / sides).norm(dim=-1)
+    """(..., P, 4) boxes -> (..., P, P) distances of their centres, in units of the sides that two have on average."""
+    one, other = boxes[..., :, None, :], boxes[..., None, :, :]
+    sides = (one[..., 2:] + other[..., 2:]) / 2
+    return ((one[..., :2] - other[..., :2]) / sides).norm(dim=-1)

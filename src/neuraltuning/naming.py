@@ -234,14 +234,18 @@ class Naming(nn.Module):
         if shown.any():
             self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
 
-    @torch.no_grad()
-    def forward(self, tokens: Tensor) -> Description:
-        """Describes what images show: (B, P, C) float, row-major over the grid."""
+    def read(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`Description`'s classes, attributes and boxes of patch tokens (B, P, C)."""
         classes = self.classes(tokens)
         attributes = self.attributes(tokens)
         attributes[..., NOTHING] = 0.0
-        attributes = attributes * classes[..., self.varied].sum(-1, keepdim=True)
-        boxes = self.votes(tokens)
+        attributes = attributes * (classes * self.varied).sum(-1, keepdim=True)
+        return classes, attributes, self.votes(tokens)
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> Description:
+        """Describes what images show: (B, P, C) float, row-major over the grid."""
+        classes, attributes, boxes = self.read(tokens)
         ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
@@ -302,14 +306,29 @@ def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[Tensor]:
     shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
     if len(shown) < 2:
         return [shown] if len(shown) else []
-    alike = F.normalize(classes[shown, NOTHING + 1 :], dim=-1)
-    said = F.normalize(attributes[shown], dim=-1)
-    both = said.any(-1)[:, None] & said.any(-1)
-    distance = disagreement(boxes[shown]) + CLASS_APART * (1.0 - alike @ alike.T)
-    distance = distance + ATTRIBUTE_APART * torch.where(both, 1.0 - said @ said.T, 0.0)
+    distance = distances(classes[shown], attributes[shown], boxes[shown])
     pairs = distance.cpu().numpy()[np.triu_indices(len(shown), 1)]
     numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), APART, "distance")).to(shown.device)
     return [shown[numbers == number] for number in range(1, int(numbers.max()) + 1)]
+
+
+def distances(classes: Tensor, attributes: Tensor, boxes: Tensor) -> Tensor:
+    """How far patches are from showing one thing, in units of which `APART` is the limit.
+
+    Args:
+        classes: (..., P, V) probabilities.
+        attributes: (..., P, ATTRIBUTES) probabilities, zeros as far as there is none.
+        boxes: (..., P, 4) votes.
+
+    Returns:
+        (..., P, P) float32.
+    """
+    alike = F.normalize(classes[..., NOTHING + 1 :], dim=-1)
+    said = F.normalize(attributes, dim=-1)
+    has = said.any(-1)
+    distance = disagreement(boxes) + CLASS_APART * (1.0 - alike @ alike.mT)
+    both = has[..., :, None] & has[..., None, :]
+    return distance + ATTRIBUTE_APART * torch.where(both, 1.0 - said @ said.mT, 0.0)
 
 
 def _third(position: float, length: int) -> int:

@@ -61,6 +61,7 @@ class ImageEncoder(nn.Module, ABC):
     Attributes:
         name: the name or path that `load_encoder` made it from; it is written into a saved model's configuration.
         image_size: side in pixels of the square input; images are stretched to it, so that masks stretch back exactly.
+        image_mean, image_std: what red, green and blue are normalised with, for values in 0..1.
         token_size: C, channels of a patch token.
         grid: rows and columns of the patch tokens.
         map_shapes: (C_l, h_l, w_l) of each feature map, fine to coarse.
@@ -69,6 +70,8 @@ class ImageEncoder(nn.Module, ABC):
 
     name: str
     image_size: int
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
     token_size: int
     grid: tuple[int, int]
     map_shapes: tuple[tuple[int, int, int], ...]

@@ -101,6 +101,8 @@ class EfficientNetLite0(ImageEncoder):
 
     name = NAME
     image_size = 224
+    image_mean = PIXEL_MEAN
+    image_std = PIXEL_STD
     token_size = _HEAD_CHANNELS + 320 + 4 * 112 + 40 + 24 + 3
     grid = (7, 7)
     map_shapes = ((24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7))
@@ -140,7 +142,7 @@ class EfficientNetLite0(ImageEncoder):
         self.freeze()
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        return stack_pixels(images, self.image_size, PIXEL_MEAN, PIXEL_STD)
+        return stack_pixels(images, self.image_size, self.image_mean, self.image_std)
 
     @torch.no_grad()
     def forward(self, pixel_values: Tensor) -> ImageFeatures:

@@ -24,7 +24,7 @@ from neuraltuning.encoders import load_encoder
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
 from neuraltuning.llm import load_llm
-from neuraltuning.model_settings import ModelSettings
+from neuraltuning.model_settings import DType, ModelSettings
 from neuraltuning.precision import resolve_dtype
 
 if TYPE_CHECKING:
@@ -53,14 +53,23 @@ def save_model(model: MultitaskModel, folder: str | os.PathLike[str]) -> Path:
     return Path(folder)
 
 
-def load_model(model_class: type[MultitaskModel], folder: str | os.PathLike[str]) -> MultitaskModel:
+def load_model(
+    model_class: type[MultitaskModel], folder: str | os.PathLike[str], dtype: DType | None = None
+) -> MultitaskModel:
     """Reads a model that `save_model` wrote.
+
+    Args:
+        model_class: what is made of it.
+        folder: the model's, or that of the run that wrote it.
+        dtype: of the frozen parts, in place of what the model's settings say.
 
     Raises:
         InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
     """
     folder = find_model(folder)
     settings = read_settings(folder)
+    if dtype is not None:
+        settings = settings.model_copy(update={"dtype": dtype})
     adapter_files = [f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/adapter_model.safetensors"]
     for name in (HEADS, *adapter_files):
         if not (folder / name).is_file():

@@ -22,6 +22,7 @@ from neuraltuning import __version__
 from neuraltuning.ablation.cli import ablate
 from neuraltuning.analysis.cli import app as analyse_app
 from neuraltuning.errors import InputError, NeuralTuningError, RunError
+from neuraltuning.export.cli import export
 from neuraltuning.interruption import interruptible
 from neuraltuning.memory import keep_freed_memory
 from neuraltuning.mmud.cli import app as mmud_app
@@ -45,6 +46,7 @@ app.add_typer(mmud_app, name="mmud")
 app.command()(serve)
 app.command()(demo)
 app.command()(ablate)
+app.command()(export)
 app.add_typer(analyse_app, name="analyse")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `neuraltuning tune` wrote.")]

@@ -8,7 +8,7 @@ decoders.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -84,7 +84,7 @@ class Said:
         token: the token that was chosen, None at the reply's end.
         decoder: the name of the decoder whose task token was the token *before*, or None.
         reading: what that decoder's bridge reads for it.
-        finished: why the reply ended; the sequence has left.
+        finished: why the reply ended; nothing more is said, and the sequence may leave.
     """
 
     growing: Growing
@@ -131,6 +131,7 @@ class RunningBatch:
         for growing in sorted(joined, key=lambda g: len(g.unread)):  # so that rows of one pass are about equally long
             if growing.start.kept is not None:
                 self.cache.put(len(self._rows), growing.start.kept, growing.start.n_kept)
+                growing.start = replace(growing.start, kept=None)  # not to hold it as long as the sequence grows
             self._rows.append(growing)
         return joined
 
@@ -205,9 +206,6 @@ class RunningBatch:
             choose = rows[place].start.choose
             token = likeliest[number] if choose is None else choose(logits[number])
             said.append(self._say(rows[place], token, states))
-        for one in said:
-            if one.finished:
-                self.leave(one.growing)
         return said
 
     def _run(self, rows: Sequence[Growing], lengths: Sequence[int], first: int, width: int) -> Any:
@@ -338,6 +336,8 @@ def generate(
         for one in batch.read(ALL) if batch.unread else batch.step():
             if one.decoder is not None and one.reading is not None:
                 found[one.decoder].append((rows[id(one.growing)], one.reading))
+            if one.finished:
+                batch.leave(one.growing)
     tokens = {
         name: TokenStates([row for row, _ in pairs], Readings.join([reading for _, reading in pairs]))
         for name, pairs in found.items()

@@ -280,7 +280,10 @@ class MultitaskModel(nn.Module):
         Returns:
             Their features, and their tokens in the LLM's input space, (I, `image_length`, D) float32.
         """
-        features = self.encoder(pixel_values.to(self.device))
+        return self.describe(self.encoder(pixel_values.to(self.device)))
+
+    def describe(self, features: ImageFeatures) -> tuple[ImageFeatures, Tensor]:
+        """What `see` gives, from what the encoder gave for the images."""
         projected, detail = self.projector.split(features.tokens)
         words = projected.detach() - self.word_mean
         if self.naming is None:

@@ -52,11 +52,29 @@ class PromptFormat:
         """The token ids of a reply, with the space that parts it from the prompt and the end of the reply."""
         return [*self._ids(" " + reply), self.eos_id]
 
+    def conversation_ids(self, earlier: Sequence[tuple[str, str]], prompt: str) -> list[int]:
+        """The token ids of a user's text behind the turns before it: each as in training, one after the other.
+
+        Args:
+            earlier: (prompt, reply) of each earlier turn, oldest first.
+            prompt: the user's last text.
+        """
+        turns = [[*self.prompt_ids(asked), *self.reply_ids(reply)] for asked, reply in earlier]
+        return [i for turn in turns for i in turn] + self.prompt_ids(prompt)
+
     def text(self, ids: Sequence[int]) -> str:
         """The reply that `ids` stand for: without its end, with one space before each task token."""
-        text = self.tokenizer.decode(
+        return self.tidy(self.raw_text(ids))
+
+    def raw_text(self, ids: Sequence[int]) -> str:
+        """What the tokenizer makes of `ids`, without the reply's end."""
+        text: str = self.tokenizer.decode(
             [i for i in ids if i != self.eos_id], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+        return text
+
+    def tidy(self, text: str) -> str:
+        """A text with one space before each task token and between words."""
         for name in self.task_tokens:
             # some tokenizers put a space behind an added token
             text = re.sub(rf"{re.escape(name)}\s+(?=[.,;:!?])", name, text).replace(name, " " + name)

@@ -6,6 +6,7 @@ import random
 import threading
 from io import TextIOWrapper
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,24 @@ def test_merging_processes_gives_the_scores_of_one() -> None:
 
 
 @needs_java
+def test_captions_are_tokenized_in_the_order_of_their_ids() -> None:
+    """The PTB tokenizer takes "A." before "The" for the end of a sentence, and else for a word of its own."""
+    texts = {"1": "A dog by the A.", "2": "The cat.", "3": "cats"}
+
+    def result(order: str) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        scores = CaptionScores()
+        for id in order:
+            scores.add(texts[id], ["A dog by the a."], id)
+        return scores.compute(), [scores.per_item()[order.index(id)] for id in "123"]
+
+    assert result("123") == result("312") == result("231")
+    apart = CaptionScores()  # without ids, in the order of arrival
+    for id in "132":
+        apart.add(texts[id], ["A dog by the a."])
+    assert apart.compute()["bleu1"] != result("123")[0]["bleu1"]
+
+
+@needs_java
 def test_a_single_caption_and_an_empty_one() -> None:
     scores = CaptionScores()
     scores.add("A dog on a mat.", ["A dog on a mat."])
@@ -178,7 +197,8 @@ def test_object_names_count_against_the_samples_objects(monkeypatch: pytest.Monk
 
     without = CaptionMetric(["dog"])
     without.update(example("a", ("x",), sample=False), Reply("a dog"))
-    assert without.compute()["object_f1"] is None and "sample" in without.compute()["missing"]["object_f1"]
+    for name in ("object_f1", "object_precision", "object_recall"):
+        assert without.compute()[name] is None and "sample" in without.compute()["missing"][name]
 
 
 def test_wrong_input_is_refused_with_its_name() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuraltuning.errors import InputError
+from neuraltuning.evaluation.metrics import generation
 from neuraltuning.evaluation.metrics.generation import (
     GenerationMetric,
     GenerationScores,
@@ -143,14 +144,37 @@ def test_too_few_pictures_give_no_number_but_a_reason() -> None:
     result = scores.compute("x")
     assert result["fid_x"] is None and result["kid_x_ci95"] is None and result["among_16"] is None
     assert "two pictures" in result["missing"]["fid_x"] and "16 items" in result["missing"]["among_16"]
+    assert result["drawn"] == 1.0 and result["drawn_ci95"] is None and "is_x" not in result
+    assert GenerationScores().compute("x")["drawn"] is None
+    few = GenerationScores()
+    for i in range(9):
+        few.add(f"{i}", [1.0, i], [1.0, i], [0.0, i])
+    result = few.compute("x")
+    assert result["is_x"] is None and result["is_x_ci95"] is None and "10 pictures" in result["missing"]["is_x"]
 
 
 @pytest.mark.parametrize("wrong", [[1.0], [[1.0, 2.0]], [1.0, float("nan")]])
 def test_wrong_features_are_refused(wrong: Any) -> None:
     scores = GenerationScores()
-    scores.add("a", [1.0, 2.0], None)
-    with pytest.raises(InputError, match="'b'"):
-        scores.add("b", wrong, None)
+    scores.add("a", [1.0, 2.0], None, [1.0, 2.0])
+    for row in (([1.0, 2.0], wrong), (wrong, None), ([1.0, 2.0], [1.0, 2.0], wrong)):
+        with pytest.raises(InputError, match="'b'"):
+            scores.add("b", *row)
+    assert len(scores) == 1
+    with pytest.raises(InputError, match="'a'"):
+        GenerationScores().add("a", [1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_intervals_of_many_pictures_are_those_of_whole_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many pictures, fewer are drawn for a resample and the spread is scaled down."""
+    targets, generated = features(600, 4, seed=3)
+    whole = scores_of(targets, generated).compute("x")
+    monkeypatch.setattr(generation, "INTERVAL_IMAGES", 150)
+    part = scores_of(targets, generated).compute("x")
+    for name in ("fid_x", "kid_x"):
+        (low, high), (expected_low, expected_high) = part[f"{name}_ci95"], whole[f"{name}_ci95"]
+        assert part[name] == whole[name] and low < part[name] < high
+        assert high - low == pytest.approx(expected_high - expected_low, rel=0.35), name
 
 
 def mean_color(images: Sequence[Image.Image]) -> tuple[NDArray[np.float64], None]:
@@ -194,3 +218,4 @@ def test_a_network_with_a_classifier_gives_the_inception_score() -> None:
     logits = np.concatenate([with_logits([drawing(i).targets["<GEN>"][0]])[1] for i in range(20)])
     assert (result["is_colors"], result["is_colors_std"]) == pytest.approx(inception_score(logits))
     assert 1.0 < result["is_colors"] < 3.0
+    assert result["is_colors_ci95"][0] < result["is_colors"] < result["is_colors_ci95"][1]

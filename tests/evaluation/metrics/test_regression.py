@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -54,8 +56,20 @@ def test_single_and_constant_items() -> None:
     assert scored([1.0, 1.0, 1.0], [0.1, 0.2, 0.7]).compute()["pearson"] is None
     assert scored([0.1] * 7, [0.1] * 7).compute()["pearson"] is None
     assert scored([1.0], [0.0]).compute()["acc2_non0"] is None
+
+
+@pytest.mark.parametrize(("predicted", "true"), [(float("nan"), 0.0), (0.0, float("-inf")), ("high", 0.0), ([1, 2], 1)])
+def test_what_is_no_number_is_refused(predicted: Any, true: Any) -> None:
+    scores = RegressionScores()
     with pytest.raises(InputError, match="finite"):
-        RegressionScores().add(float("nan"), 0.0)
+        scores.add(predicted, true)
+    assert len(scores) == 0
+
+
+def test_ties_do_not_disturb_the_correlation() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    predicted, true = [1.0, 1.0, 2.0, 2.0, 3.0], [0.0, 0.0, 0.0, 1.0, 1.0]
+    assert scored(predicted, true).compute()["pearson"] == pytest.approx(stats.pearsonr(predicted, true)[0], abs=1e-12)
 
 
 def test_merging_changes_no_digit() -> None:

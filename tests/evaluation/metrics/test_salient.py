@@ -67,6 +67,9 @@ def test_empty_masks_and_merging() -> None:
         ([[1.5]], [[1]], "0..1"),
         ([[float("nan")]], [[1]], "NaN"),
         ([[0.5]], [[255]], "> 127"),
+        ([[0.5]], [[float("nan")]], "NaN"),
+        ([["x"]], [[1]], "numbers"),
+        ([[0.5], [0.1, 0.2]], [[1]], "numbers"),
     ],
 )
 def test_unusable_masks_are_refused(soft: Any, true: Any, message: str) -> None:

@@ -193,6 +193,15 @@ def test_ignored_pixels_count_nowhere() -> None:
     assert scores.add(np.zeros((0, 1, 10), dtype=bool), row(3), ignored=row(4))["iou"] == 0.0
 
 
+@pytest.mark.parametrize("ignored", [np.zeros((1, 9), dtype=bool), np.zeros((2, 1, 10), dtype=bool), np.zeros((1, 1))])
+def test_ignored_pixels_of_another_size_are_refused(ignored: Any) -> None:
+    scores = SegmentationScores()
+    for predicted in (row(0), np.zeros((0, 1, 10), dtype=bool)):
+        with pytest.raises(InputError, match="ignored pixels have the shape"):
+            scores.add(predicted, row(3), ignored=ignored)
+    assert len(scores) == 0
+
+
 def test_kinds_are_scored_apart_as_well() -> None:
     metric = SegmentationMetric()
     metric.update(example(row(0), kind="class"), reply(row(0)))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from neuraltuning.errors import InputError
@@ -85,3 +90,78 @@ def test_questions_without_answers_are_refused() -> None:
         VQAScores().add("yes", [])
     with pytest.raises(InputError, match="list"):
         VQAScores().add("yes", "yes")
+    with pytest.raises(InputError, match="annotated answers"):
+        VQAScores().add("yes", [""] * 10)  # TextVQA's test split
+    assert VQAScores().compute()["accuracy"] is None
+
+
+def test_a_single_question_has_no_interval() -> None:
+    scores = VQAScores()
+    scores.add("yes", ["yes"] * 3 + ["", "no", "no"] + ["maybe"] * 4)
+    result = scores.compute()
+    assert result["accuracy"] == pytest.approx(0.9) and result["accuracy_ci95"] is None and result["n"] == 1
+
+
+def test_normalization_and_consensus_are_those_of_the_script_that_others_copy() -> None:
+    """LAVIS has the official script of 2016 in it: pip install --no-deps salesforce-lavis."""
+    found = importlib.util.find_spec("lavis")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("salesforce-lavis is not installed")
+    script = Path(next(iter(found.submodule_search_locations))) / "common" / "vqa_tools" / "vqa_eval.py"
+    spec = importlib.util.spec_from_file_location("vqa_eval", script)  # the package itself wants a lot of others
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rng = random.Random(0)
+    words = [
+        "a",
+        "an",
+        "the",
+        "one",
+        "two",
+        "ten",
+        "none",
+        "dont",
+        "isn't",
+        "arent",
+        "he's",
+        "red",
+        "blue",
+        "3",
+        "3.5",
+        "1,000",
+        "o'clock",
+        "U.S.",
+        "yes",
+        "no",
+        "-",
+        "/",
+    ]
+    marks = ["", "", "", ",", ".", "?", "!", "-", "/", "'s", "(", ")"]
+    texts = [
+        " ".join(rng.choice(words) + rng.choice(marks) for _ in range(rng.randint(1, 4))).strip() for _ in range(2000)
+    ]
+    theirs = module.VQAEval(n=9)
+    for text in texts:
+        assert normalize_answer(text) == theirs.processDigitArticle(theirs.processPunctuation(text)), text
+
+    simple = ["yes", "no", "red", "two dogs", "left"]  # normal as they are, for that script normalizes half of them
+    questions = [(rng.choice(simple), [rng.choice(simple) for _ in range(10)]) for _ in range(200)]
+    truth = {
+        i: {
+            "answers": [{"answer": answer, "answer_id": k} for k, answer in enumerate(answers)],
+            "question_type": "",
+            "answer_type": "",
+        }
+        for i, (_, answers) in enumerate(questions)
+    }
+    theirs.vqa, theirs.vqaRes = (
+        SimpleNamespace(qa=truth),
+        SimpleNamespace(qa={i: {"answer": predicted} for i, (predicted, _) in enumerate(questions)}),
+    )
+    theirs.evaluate(list(truth))
+    for i, (predicted, answers) in enumerate(questions):
+        ours = vqa_accuracy(predicted, answers, always_normalise=True)
+        # that script makes "two dogs" of "two dogs" in the answers and "2 dogs" in the prediction
+        if predicted != "two dogs":
+            assert ours == pytest.approx(theirs.evalQA[i] / 100, abs=1e-6)

@@ -4,8 +4,8 @@
     scores.add((x, y, width, height), (x, y, width, height))
     scores.compute()                                  # {"prec@0.5": ..., "prec@0.5_ci95": [...], "box_miou": ...}
 
-Boxes are x, y, width, height in pixels (COCO), continuous: no "+ 1" anywhere. An IoU of exactly 0.5 counts as found;
-`strict=True` is for codes whose comparison is `>`.
+Boxes are x, y, width, height in pixels (COCO), continuous: no "+ 1" anywhere; `corners_box` makes them of corners. An
+IoU of exactly 0.5 counts as found; `strict=True` is for codes whose comparison is `>`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,11 @@ class BoxMetric:
         return self._scores.compute()
 
 
+def corners_box(left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+    """The box x, y, width, height between two corners x1, y1, x2, y2 in continuous coordinates: no pixel is added."""
+    return left, top, right - left, bottom - top
+
+
 def box_iou(first: Box, second: Box) -> float:
     """IoU of two boxes (x, y, width, height); 0 where both have no area."""
     ax, ay, aw, ah = _check(first)
@@ -106,8 +111,11 @@ def box_iou(first: Box, second: Box) -> float:
 
 
 def _check(box: Box) -> tuple[float, float, float, float]:
-    values = np.asarray(box, dtype=np.float64)
+    try:
+        values = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if values.shape != (4,) or not np.isfinite(values).all() or (values[2:] < 0).any():
-        raise InputError(f"A box is x, y, width and height, finite and not negative in size; got {list(box)!r}.")
+        raise InputError(f"A box is x, y, width and height, finite and not negative in size; got {box!r}.")
     x, y, width, height = (float(value) for value in values)
     return x, y, width, height

@@ -51,18 +51,25 @@ class CaptionScores:
     """Streaming, mergeable caption scores of plain strings.
 
     Keeps the texts, since CIDEr-D weighs n-grams by all references together; the Java programs run when a score is
-    asked for.
+    asked for. The tokens of a line can depend on the line after it, so captions are tokenized in the order of their
+    ids: then it makes no difference which of several processes collected them.
     """
 
     def __init__(self) -> None:
         self._texts: list[tuple[str, tuple[str, ...]]] = []
+        self._ids: list[str] = []
         self._latest: _Analysis | None = None
 
     def __len__(self) -> int:
         return len(self._texts)
 
-    def add(self, predicted: str, references: Sequence[str]) -> None:
+    def add(self, predicted: str, references: Sequence[str], id: str = "") -> None:
         """Takes in one predicted caption and the right ones for its image.
+
+        Args:
+            predicted: the caption.
+            references: the right ones.
+            id: orders the captions; those of one id, or without ids, stay in the order of arrival.
 
         Raises:
             InputError: there is no reference, or an empty one.
@@ -70,11 +77,13 @@ class CaptionScores:
         if isinstance(references, str) or not references or not all(reference.strip() for reference in references):
             raise InputError(f"A caption needs a list of references, none of them empty, got {references!r}.")
         self._texts.append((predicted, tuple(references)))
+        self._ids.append(id)
         self._latest = None
 
     def merge(self, other: CaptionScores) -> None:
         """Takes in everything that `other` collected."""
         self._texts.extend(other._texts)
+        self._ids.extend(other._ids)
         self._latest = None
 
     def compute(self) -> dict[str, Any]:
@@ -93,12 +102,17 @@ class CaptionScores:
         analysis = self._analysis()
         rows = analysis.items.table()
         columns = {name: function(rows) for name, function in analysis.functions().items()}
-        return [{name: float(column[i]) for name, column in columns.items()} for i in range(len(self))]
+        row_of = {place: row for row, place in enumerate(self._order())}
+        return [{name: float(column[row_of[place]]) for name, column in columns.items()} for place in range(len(self))]
 
     def _analysis(self) -> _Analysis:
         if self._latest is None:
-            self._latest = _analyse(self._texts)
+            self._latest = _analyse([self._texts[place] for place in self._order()])
         return self._latest
+
+    def _order(self) -> list[int]:
+        """The places of the captions in the order of their ids."""
+        return sorted(range(len(self)), key=self._ids.__getitem__)
 
 
 class CaptionMetric:
@@ -120,7 +134,7 @@ class CaptionMetric:
     def update(self, example: Example, reply: Reply) -> dict[str, float]:
         """Takes in one caption; `object_f1` where the class names are known (`per_item` has the other scores)."""
         try:
-            self._captions.add(reply.text, example.references or (example.reply,))
+            self._captions.add(reply.text, example.references or (example.reply,), example.id)
         except InputError as error:
             raise InputError(f"{example.id}: {error}") from error
         self._ids.append(example.id)
@@ -149,7 +163,8 @@ class CaptionMetric:
         result = {**objects.compute(), **self._captions.compute()}
         if not self._objects:
             reason = "The object-name scores need examples with their sample, which lists the objects of the image."
-            result["missing"] = {**result.get("missing", {}), "object_f1": reason}
+            names_of_scores = ("object_f1", "object_precision", "object_recall")
+            result["missing"] = {**result.get("missing", {}), **dict.fromkeys(names_of_scores, reason)}
         return result
 
     def per_item(self) -> dict[str, dict[str, float]]:
@@ -164,7 +179,7 @@ def _analyse(texts: Sequence[tuple[str, tuple[str, ...]]]) -> _Analysis:
         return _Analysis(missing=dict.fromkeys(COCO_SCORES, reason))
     coco_tools.warm_up()  # METEOR loads while the tokenizer works
     try:
-        # Two runs in the order of arrival, as the COCO tools do: a line's tokens can depend on the line after it.
+        # Two runs, as the COCO tools do: a line's tokens can depend on the line after it.
         predictions = coco_tools.ptb_tokenize([predicted for predicted, _ in texts])
         tokens = iter(coco_tools.ptb_tokenize([text for _, references in texts for text in references]))
     except RunError as error:

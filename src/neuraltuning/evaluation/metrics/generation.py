@@ -42,8 +42,8 @@ SPLITS = 10
 """Parts of the pictures over which the inception score is averaged."""
 KID_RESAMPLES = 200
 FID_RESAMPLES = 100
-FID_INTERVAL_IMAGES = 1000
-"""FID's interval decomposes a matrix as large as this for every resample; with more pictures it is left out."""
+INTERVAL_IMAGES = 1000
+"""Intervals of FID and KID work on matrices as large as a resample, so no more pictures are drawn for one."""
 
 
 class GenerationScores:
@@ -67,15 +67,19 @@ class GenerationScores:
             logits: (C,) classifier logits of the picture drawn, where there is a classifier.
 
         Raises:
-            InputError: the id was there before, a size differs, or a feature isn't finite.
+            InputError: the id was there before, a size differs, or a feature or logit isn't finite.
         """
         if id in self._targets:
             raise InputError(f"The generated picture {id!r} is scored twice: ids must be unique.")
-        self._targets[id] = self._checked(id, target)
-        if generated is not None:
-            self._generated[id] = self._checked(id, generated)
-        if logits is not None:
-            self._logits[id] = np.asarray(logits, dtype=np.float64)
+        wanted = _checked(f"The target of the picture {id!r}", target, self._targets)
+        known = self._targets or {id: wanted}
+        drawn = None if generated is None else _checked(f"The picture {id!r}", generated, known)
+        classes = None if logits is None else _checked(f"The classifier on the picture {id!r}", logits, self._logits)
+        self._targets[id] = wanted
+        if drawn is not None:
+            self._generated[id] = drawn
+        if classes is not None:
+            self._logits[id] = classes
 
     def merge(self, other: GenerationScores) -> None:
         """Takes in everything that `other` collected."""
@@ -90,8 +94,9 @@ class GenerationScores:
         """All scores over features of the network `name`.
 
         Returns:
-            `fid_<name>`, `kid_<name>`, where there are logits `is_<name>`, `among_16` with `among_16_chance`, `drawn`
-            (the share of items with a picture), intervals, `n`, `n_drawn`, and under `missing` why a score is None.
+            `fid_<name>`, `kid_<name>`, where there are logits `is_<name>` with `is_<name>_std`, `among_16` with
+            `among_16_chance`, `drawn` (the share of items with a picture), intervals, `n`, `n_drawn`, and under
+            `missing` why a score is None.
         """
         result: dict[str, Any] = {}
         missing: dict[str, str] = {}
@@ -109,7 +114,14 @@ class GenerationScores:
             result[kid] = kernel_distance(targets, generated)
             result[f"{kid}_ci95"] = _kernel_interval(result[kid], targets, generated, drawn)
         if len(self._logits) >= SPLITS:
-            result[f"is_{name}"], result[f"is_{name}_std"] = inception_score(_stack(self._logits))
+            parts = _inception_scores(_stack(self._logits), SPLITS, SEED)
+            result |= {f"is_{name}": float(parts.mean()), f"is_{name}_std": float(parts.std())}
+            result[f"is_{name}_ci95"] = bootstrap_interval(parts)
+        elif self._logits:
+            missing[f"is_{name}"] = (
+                f"The inception score is a mean over {SPLITS} parts and needs at least {SPLITS} pictures; {count} of "
+                f"{len(self)} exist."
+            )
 
         hits = self.among()
         if hits:
@@ -122,6 +134,7 @@ class GenerationScores:
             )
         result[f"among_{CANDIDATES}_chance"] = 1.0 / CANDIDATES
         result["drawn"] = count / len(self) if len(self) else None
+        result["drawn_ci95"] = bootstrap_interval([float(id in self._generated) for id in self._targets])
         for score in missing:
             result |= {score: None, f"{score}_ci95": None}
         result |= {"n": len(self), "n_drawn": count, "encoder": name}
@@ -151,16 +164,6 @@ class GenerationScores:
             cosines = directions[[place, *others]] @ _directions((self._generated[id] - center)[None])[0]
             hits[id] = bool(cosines[0] > cosines[1:].max())
         return hits
-
-    def _checked(self, id: str, features: ArrayLike) -> Floats:
-        vector = np.asarray(features, dtype=np.float64)
-        known = next(iter(self._targets.values()), vector)
-        if vector.ndim != 1 or vector.shape != known.shape or not np.isfinite(vector).all():
-            raise InputError(
-                f"The features of the picture {id!r} must be finite and of one size; got the shape {vector.shape} "
-                f"where {known.shape} is expected."
-            )
-        return vector
 
 
 class GenerationMetric:
@@ -273,6 +276,12 @@ def inception_score(logits: Floats, *, splits: int = SPLITS, seed: int = SEED) -
     Returns:
         mean and standard deviation over the parts.
     """
+    scores = _inception_scores(logits, splits, seed)
+    return float(scores.mean()), float(scores.std())
+
+
+def _inception_scores(logits: Floats, splits: int, seed: int) -> Floats:
+    """(splits,) the score of each part."""
     shifted = logits[np.random.default_rng(seed).permutation(len(logits))]
     shifted = shifted - shifted.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -280,7 +289,19 @@ def inception_score(logits: Floats, *, splits: int = SPLITS, seed: int = SEED) -
     for part in np.array_split(log_p, splits):
         marginal = np.log(np.exp(part).mean(axis=0))
         scores.append(np.exp((np.exp(part) * (part - marginal)).sum(axis=1).mean()))
-    return float(np.mean(scores)), float(np.std(scores))
+    return np.array(scores)
+
+
+def _checked(what: str, row: ArrayLike, known: Mapping[str, Floats]) -> Floats:
+    """One item's features or logits, as many as those that are known."""
+    vector = np.asarray(row, dtype=np.float64)
+    expected = next(iter(known.values()), vector).shape
+    if vector.ndim != 1 or vector.shape != expected or not np.isfinite(vector).all():
+        raise InputError(
+            f"{what} must have finite numbers, as many as the others; got the shape {vector.shape} where {expected} is "
+            "expected."
+        )
+    return vector
 
 
 def _moments(features: Floats, counts: Floats | None = None) -> tuple[Floats, Floats]:
@@ -305,16 +326,28 @@ def _frechet_interval(value: float, targets: Floats, generated: Floats, drawn: N
 
     Their mean itself is of no use: a resample has fewer distinct pictures, and FID grows with that.
     """
-    if len(targets) > FID_INTERVAL_IMAGES:
-        return None
+    counts, spread = _counts(len(targets), FID_RESAMPLES)
     values = np.array(
         [
-            _distance(_moments(targets, counts), _moments(generated, counts[drawn]))
-            for counts in resample_counts(len(targets), resamples=FID_RESAMPLES)
-            if counts[drawn].sum() > 1
+            _distance(_moments(targets, each), _moments(generated, each[drawn]))
+            for each in counts
+            if each[drawn].sum() > 1
         ]
     )
-    return percentile_interval(values - values.mean() + value)
+    return percentile_interval((values - values.mean()) * spread + value)
+
+
+def _counts(n: int, resamples: int) -> tuple[Floats, float]:
+    """(resamples, n) how often each item is drawn, and the factor of the resampled scores' spread.
+
+    Of many pictures only `INTERVAL_IMAGES` are drawn for a resample. A score's spread falls with the root of the number
+    of pictures, so theirs is scaled down by it (the bootstrap of m out of n: Bickel, Goetze and van Zwet 1997).
+    """
+    if n <= INTERVAL_IMAGES:
+        return resample_counts(n, resamples=resamples), 1.0
+    drawn = np.random.default_rng(SEED).integers(n, size=(resamples, INTERVAL_IMAGES))
+    counts = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
+    return counts, float(np.sqrt(INTERVAL_IMAGES / n))
 
 
 def _kernel(first: Floats, second: Floats) -> Floats:
@@ -336,18 +369,22 @@ def _kernel_interval(value: float, targets: Floats, generated: Floats, drawn: ND
     An item that is drawn several times is never compared with itself, nor its picture with its own target: that would
     weigh such pairs more than the estimate does.
     """
-    counts = resample_counts(len(targets), resamples=KID_RESAMPLES)
+    counts, spread = _counts(len(targets), KID_RESAMPLES)
     places = np.arange(len(targets))
     sets = ((targets, counts, places), (generated, counts[:, drawn], places[drawn]))
 
     def mean(first: int, second: int) -> Floats:
         (features1, counts1, items1), (features2, counts2, items2) = sets[first], sets[second]
-        other = items1[:, None] != items2
-        total = ((counts1 @ (_kernel(features1, features2) * other)) * counts2).sum(axis=1)
-        return divide(total, ((counts1 @ other) * counts2).sum(axis=1))
+        total, pairs = np.zeros(len(counts)), np.zeros(len(counts))
+        for start in range(0, len(features1), INTERVAL_IMAGES):  # all of the kernel at once may not fit into memory
+            part = slice(start, start + INTERVAL_IMAGES)
+            other = items1[part, None] != items2
+            total += ((counts1[:, part] @ (_kernel(features1[part], features2) * other)) * counts2).sum(axis=1)
+            pairs += ((counts1[:, part] @ other) * counts2).sum(axis=1)
+        return divide(total, pairs)
 
     values = mean(0, 0) + mean(1, 1) - 2.0 * mean(0, 1)
-    return percentile_interval(values - np.nanmean(values) + value)
+    return percentile_interval((values - np.nanmean(values)) * spread + value)
 
 
 def _stack(vectors: Mapping[str, Floats]) -> Floats:

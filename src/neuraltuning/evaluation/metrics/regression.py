@@ -41,11 +41,14 @@ class RegressionScores:
         """Takes in one prediction and its label; returns the absolute `error`.
 
         Raises:
-            InputError: either isn't finite.
+            InputError: either isn't a finite number.
         """
-        x, y = float(predicted), float(true)
+        try:
+            x, y = float(predicted), float(true)
+        except (TypeError, ValueError):
+            x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
-            raise InputError(f"Predictions and labels must be finite numbers, got {predicted} for {true}.")
+            raise InputError(f"Predictions and labels must be finite numbers, got {predicted!r} for {true!r}.")
         row = {"x": x, "y": y, "xx": x * x, "yy": y * y, "xy": x * y, "error": abs(x - y), "items": 1.0}
         row["acc7"] = float(_class_of_seven(x) == _class_of_seven(y))
         row[_cell("has0", x >= 0, y >= 0)] = 1.0

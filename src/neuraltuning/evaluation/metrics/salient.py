@@ -45,13 +45,16 @@ class SaliencyScores:
         Raises:
             InputError: the sizes differ, a probability is outside 0..1 or NaN, or the truth isn't 0 and 1.
         """
-        soft, target = np.asarray(probabilities, dtype=np.float64), np.asarray(true)
+        try:
+            soft, target = np.asarray(probabilities, dtype=np.float64), np.asarray(true, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("A soft mask and its truth are numbers of the shape (H, W).") from error
         if soft.ndim != 2 or soft.shape != target.shape:
             raise InputError(f"A soft mask has the shape {soft.shape}, its truth {target.shape}: both must be (H, W).")
         if not ((soft >= 0) & (soft <= 1)).all():
             raise InputError("A soft mask holds NaN or values outside 0..1.")
         if not ((target == 0) | (target == 1)).all():
-            raise InputError("A true mask holds more than 0 and 1: compare its picture with > 127 first.")
+            raise InputError("A true mask holds NaN or more than 0 and 1: compare its picture with > 127 first.")
         truth = target.astype(bool)
         levels = np.rint(soft * (LEVELS - 1)).astype(np.int64)
         # Pixels at or above each level: cumulative histograms from the top.

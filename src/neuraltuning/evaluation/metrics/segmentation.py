@@ -85,6 +85,13 @@ class SegmentationScores:
             )
         if ignored is not None:
             counted = ~_masks(ignored, "ignored")
+            size = (predictions if len(predictions) else targets).shape[1:]
+            any_mask = len(predictions) + len(targets) > 0
+            if len(counted) != 1 or (any_mask and counted.shape[1:] != size):
+                raise InputError(
+                    f"The ignored pixels have the shape {np.shape(ignored)}, but the masks {size[0]}x{size[1]} pixels "
+                    "(height x width): give one mask at the image's own size."
+                )
             predictions = predictions & counted if len(predictions) else predictions
             targets = targets & counted if len(targets) else targets
         row = _statistics(predictions, targets)

@@ -64,9 +64,9 @@ class VQAScores:
         """Takes in one predicted answer and its question's annotated ones (ten in VQAv2); returns both accuracies.
 
         Raises:
-            InputError: there is no annotated answer (test splits come without).
+            InputError: there is no annotated answer, or they are all blank (test splits come so).
         """
-        if isinstance(answers, str) or not answers:
+        if isinstance(answers, str) or not any(answer.strip() for answer in answers):
             raise InputError(f"A question needs a list of annotated answers to be scored against, got {answers!r}.")
         official = vqa_accuracy(predicted, answers, always_normalise=False)
         always = vqa_accuracy(predicted, answers, always_normalise=True)

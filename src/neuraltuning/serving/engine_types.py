@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from neuraltuning.errors import RunError
+from neuraltuning.errors import InputError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +113,10 @@ class Failed:
 Event: TypeAlias = TextPiece | MaskFound | PictureDrawn | Finished | Failed
 OnEvent: TypeAlias = Callable[[Event], None]
 """Called from the engine's thread, so it has to return at once; what it raises ends its request."""
+
+
+class ConversationTooLong(InputError):
+    """A conversation, with its image and the longest reply, has more tokens than the model has room for."""
 
 
 class QueueFull(RunError):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from neuraltuning.errors import InputError
-from neuraltuning.serving.engine_types import EngineClosed, QueueFull
+from neuraltuning.serving.engine_types import ConversationTooLong, EngineClosed, QueueFull
 
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 """OpenAI's `type` by status, where it is not "invalid_request_error" (other 4xx) or "server_error" (5xx)."""
@@ -99,7 +99,8 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, EngineClosed):
         return ApiError(503, "The server shuts down; ask again in a while.", code="draining")
     if isinstance(error, InputError):
-        return ApiError(400, _capital(str(error)))
+        too_long = isinstance(error, ConversationTooLong)
+        return ApiError(400, _capital(str(error)), code="context_length_exceeded" if too_long else None)
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, StarletteHTTPException):

@@ -111,6 +111,25 @@ def test_active_neurons_are_those_of_a_packed_pass(model: MultitaskModel, inspec
         assert inspection.active[layer].mean() == pytest.approx(7 / 16)  # 0.4 of 16 neurons, rounded up
 
 
+def test_earlier_turns_stand_before_the_prompt(model: MultitaskModel, inspection: Inspection) -> None:
+    earlier = [("How many squares are there?", "2"), ("Describe the image.", "Two squares.")]
+    found = inspect_reply(model, SQUARES.image, PROMPT, REPLY, earlier=earlier)
+    turns = [*earlier, (PROMPT, REPLY)]
+    said = [ids for asked, heard in turns for ids in (model.format.prompt_ids(asked), model.format.reply_ids(heard))]
+    ids = torch.tensor(
+        [[model.format.bos_id, *[IMAGE_PLACE] * model.image_length, *(i for part in said for i in part)]]
+    )
+    with torch.no_grad(), record_activations(model.llm) as record:
+        _, tokens = model.see(model.encoder.preprocess([SQUARES.image]))
+        model.hidden_states(model.embed(ids, tokens, torch.zeros(1, dtype=torch.int64)), use_cache=False)
+    for layer, active in record.joined().items():
+        of_reply = active[0, -len(said[-1]) - 1 : -1].float().mean(0).numpy()
+        assert found.active[layer] == pytest.approx(of_reply)
+    assert found.tokens == inspection.tokens
+    assert sum(found.looks[0].shares.values()) == pytest.approx(np.ones((LAYERS, 4)), abs=1e-5)
+    assert found.looks[0].shares["prompt"].mean() > inspection.looks[0].shares["prompt"].mean()
+
+
 @pytest.mark.parametrize("family", ["qwen2", "gpt2", "gemma2", "gemma3_text"])
 def test_other_families(folder: Path, family: str) -> None:
     model = built(folder, family)

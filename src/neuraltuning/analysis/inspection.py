@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OBJECT_TOKEN = "<OBJ>"
 PARTS = ("start", "patches", "names", "prompt", "reply")
 """Where attention can go: the token that opens every sequence, the image's patches, the description behind them
-(`naming.py`), the prompt with its template, and the reply up to the looking token itself."""
+(`naming.py`), the prompt with its template and earlier turns, and the reply up to the looking token itself."""
 
 _switching = threading.Lock()  # two threads must not restore each other's attention
 
@@ -91,7 +91,12 @@ class Inspection:
 
 
 def inspect_reply(
-    model: MultitaskModel, image: Image.Image | None, text: str, reply: str, words: Sequence[str] = ()
+    model: MultitaskModel,
+    image: Image.Image | None,
+    text: str,
+    reply: str,
+    words: Sequence[str] = (),
+    earlier: Sequence[tuple[str, str]] = (),
 ) -> Inspection:
     """Reads `reply` behind `image` and `text` once, and notes neurons and attention.
 
@@ -101,6 +106,7 @@ def inspect_reply(
         text: the request.
         reply: the answer to it, with its task tokens: `Reply.text`, or a true one.
         words: further words of the reply whose attention is wanted; case makes no difference.
+        earlier: (prompt, reply) of the turns before the request, oldest first; they count as a part of the prompt.
 
     Raises:
         InputError: the text or the reply is empty, a word isn't in the reply, or the language model has no attention
@@ -108,7 +114,7 @@ def inspect_reply(
     """
     if not text.strip() or not reply.strip():
         raise InputError("Looking into a reply needs the request and the reply, and one of them is empty.")
-    prompt_ids, reply_ids = model.format.prompt_ids(text), model.format.reply_ids(reply)
+    prompt_ids, reply_ids = model.format.conversation_ids(earlier, text), model.format.reply_ids(reply)
     bos = [] if model.format.bos_id is None else [model.format.bos_id]
     n_image = 0 if image is None else model.image_length
     ids = torch.tensor([[*bos, *[IMAGE_PLACE] * n_image, *prompt_ids, *reply_ids]], device=model.device)

@@ -90,6 +90,15 @@ def test_a_look_tells_what_the_inspection_found(api: Caller, tiny_model: Multita
         assert entry["shares"]["names"] == pytest.approx(looked.shares["names"].mean(), abs=1e-4)
 
 
+def test_a_look_knows_the_earlier_turns(api: Caller, tiny_model: MultitaskModel) -> None:
+    asked = chat("How many are there?", picture())
+    asked["messages"] += [{"role": "assistant", "content": "2"}, {"role": "user", "content": "Please segment both."}]
+    found = api.post("/demo/look", {**asked, "reply": REPLY}).json()
+    earlier = [("How many are there?", "2")]
+    inspected = inspect_reply(tiny_model, scene(3).image, "Please segment both.", REPLY, earlier=earlier)
+    assert np.array(found["objects"][0]["patches"]) == pytest.approx(inspected.looks[0].map, abs=1e-6)
+
+
 def test_what_is_too_long_to_be_looked_into_is_refused(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     long = {**chat("word " * 5000, picture()), "reply": REPLY}
     assert "too long" in error_of(api.post("/demo/look", long), 400)["message"]

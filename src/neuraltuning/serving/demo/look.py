@@ -101,11 +101,10 @@ def look_into(
     """
     from neuraltuning.analysis.inspection import inspect_reply
 
-    said = [ids for prompt, answer in (*earlier, (text, reply)) for ids in (prompt, answer)]
-    length = model.image_length + len(model.format.tokenizer(" ".join(said)).input_ids)
-    if length > MAX_POSITIONS:
+    said = len(model.format.conversation_ids(earlier, text)) + len(model.format.reply_ids(reply))
+    if model.image_length + said > MAX_POSITIONS:
         raise InputError(f"Only conversations of up to {MAX_POSITIONS:,} tokens can be looked into; ask in a new one.")
-    found = inspect_reply(model, picture, text, reply)
+    found = inspect_reply(model, picture, text, reply, earlier=earlier)
     return LookReply(
         tokens=len(found.tokens),
         layers=[ActiveLayer(layer=layer, active=_rounded(active)) for layer, active in found.active.items()],

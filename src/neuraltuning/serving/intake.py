@@ -9,7 +9,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import opening
 from neuraltuning.model import MAX_NEW_TOKENS
 from neuraltuning.serving.answering import Answering
-from neuraltuning.serving.engine_types import ChatQuery, OnEvent
+from neuraltuning.serving.engine_types import ChatQuery, ConversationTooLong, OnEvent
 from neuraltuning.serving.remembered import image_digest
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent) -
     start = opening(model, query.image is not None)
     letters = len(query.text) + sum(len(asked) + len(reply) for asked, reply in query.earlier)
     if letters > TOKEN_LETTERS * limit:
-        raise InputError(
+        raise ConversationTooLong(
             f"The conversation has {letters:,} characters, and the model has room for {limit:,} tokens; shorten it or "
             "leave out earlier turns."
         )
     conversation = model.format.conversation_ids(query.earlier, query.text)
     ids = [*start, *conversation]
     if len(ids) + longest > limit:
-        raise InputError(
+        raise ConversationTooLong(
             f"The conversation has {len(ids):,} tokens, those of its image among them, and the reply may have "
             f"{longest:,} more; the model has room for {limit:,}. Shorten it, leave out earlier turns, or ask for a "
             "shorter reply."

@@ -20,10 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from neuraltuning.configuration import validate_settings
-from neuraltuning.encoders import load_encoder
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
-from neuraltuning.llm import load_llm
+from neuraltuning.frozen_parts import FrozenParts
 from neuraltuning.model_settings import DType, ModelSettings
 from neuraltuning.precision import resolve_dtype
 
@@ -54,7 +53,10 @@ def save_model(model: MultitaskModel, folder: str | os.PathLike[str]) -> Path:
 
 
 def load_model(
-    model_class: type[MultitaskModel], folder: str | os.PathLike[str], dtype: DType | None = None
+    model_class: type[MultitaskModel],
+    folder: str | os.PathLike[str],
+    dtype: DType | None = None,
+    frozen: FrozenParts | None = None,
 ) -> MultitaskModel:
     """Reads a model that `save_model` wrote.
 
@@ -62,6 +64,7 @@ def load_model(
         model_class: what is made of it.
         folder: the model's, or that of the run that wrote it.
         dtype: of the frozen parts, in place of what the model's settings say.
+        frozen: where the frozen parts come from; left out, they are the model's own.
 
     Raises:
         InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
@@ -79,8 +82,9 @@ def load_model(
         PeftConfig.from_pretrained(str(folder / ADAPTER))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / adapter_files[0]} is damaged; save or copy the model again.") from error
-    llm, tokenizer = load_llm(settings.llm, resolve_dtype(settings.dtype))
-    encoder = load_encoder(settings.encoder)
+    frozen = frozen or FrozenParts()
+    llm, tokenizer = frozen.llm(settings.llm, resolve_dtype(settings.dtype))
+    encoder = frozen.encoder(settings.encoder)
     model = model_class(settings, llm=llm, tokenizer=tokenizer, encoder=encoder, adapter_folder=str(folder / ADAPTER))
     odd = sorted(set(get_peft_model_state_dict(model.llm)) ^ set(adapter))
     if odd:  # peft itself passes over some of these

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from neuraltuning.errors import InputError
+
 if TYPE_CHECKING:
     from neuraltuning.model import MultitaskModel
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.:/-]{0,119}", re.ASCII)
 
 
 def load_models(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, MultitaskModel]:
@@ -16,4 +21,18 @@ def load_models(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, Mult
     Raises:
         InputError: no model, a name that can't be one, or a folder that is no saved model.
     """
-    raise NotImplementedError
+    if not folders:
+        raise InputError("There is no model to load; name the folder of one.")
+    for name in folders:
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"A model can't be called {name[:60]!r}; use letters, digits, dots, colons, slashes, dashes and "
+                "underscores, at most 120."
+            )
+
+    from neuraltuning.frozen_parts import FrozenParts
+    from neuraltuning.model import MultitaskModel
+    from neuraltuning.model_folder import load_model
+
+    frozen = FrozenParts()
+    return {name: load_model(MultitaskModel, folder, frozen=frozen) for name, folder in folders.items()}

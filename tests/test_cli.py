@@ -186,16 +186,22 @@ def test_interruption_exits_130_and_says_how_to_go_on(run: Run, model: Path) -> 
 def test_evaluate_and_report_print_what_they_wrote(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Any] = []
 
-    def evaluate(folder: Path, splits: list[str] | None, limit: int | None, output: Path) -> Path:
-        calls.append((folder, splits, limit, output))
+    def evaluate(
+        folder: Path, splits: list[str] | None, limit: int | None, output: Path, *, inception_weights: Path | None
+    ) -> Path:
+        calls.append((folder, splits, limit, output, inception_weights))
         return output / "metrics.json"
 
     stand_in(monkeypatch, "neuraltuning.evaluation.evaluator", evaluate=evaluate)
     stand_in(monkeypatch, "neuraltuning.report.page", write_report=lambda folder: folder / "report.html")
     assert run("evaluate", tmp_path)[:2] == (0, f"{tmp_path / 'metrics.json'}\n")
     other = tmp_path / "other"
-    assert run("evaluate", tmp_path, "--split", "a", "--split", "b", "--limit", 3, "--output", other)[0] == 0
-    assert calls == [(tmp_path, None, None, tmp_path), (tmp_path, ["a", "b"], 3, other)]
+    options = ("--split", "a", "--split", "b", "--limit", 3, "--output", other, "--inception-weights", "inception.pth")
+    assert run("evaluate", tmp_path, *options)[0] == 0
+    assert calls == [
+        (tmp_path, None, None, tmp_path, None),
+        (tmp_path, ["a", "b"], 3, other, Path("inception.pth")),
+    ]
     assert run("report", tmp_path)[:2] == (0, f"{tmp_path / 'report.html'}\n")
 
 

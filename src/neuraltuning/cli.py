@@ -114,13 +114,16 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score only so many samples of a split.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json; the run's by default.")] = None,
+    inception_weights: Annotated[
+        Path | None, typer.Option(help="Compare drawn pictures in Inception-v3's features, of this file's weights.")
+    ] = None,
 ) -> None:
     """Score a run's model on freely generated replies and write metrics.json."""
     _check_folder(run)
     with interruptible("Run the same command again to start over."):
         from neuraltuning.evaluation.evaluator import evaluate as run_evaluation
 
-        typer.echo(run_evaluation(run, split, limit, output or run))
+        typer.echo(run_evaluation(run, split, limit, output or run, inception_weights=inception_weights))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.evaluator import Runner, collect_examples, evaluate
 from neuraltuning.evaluation.metrics import coco_tools
+from neuraltuning.evaluation.metrics.image_features import FeatureExtractor
 from neuraltuning.evaluation.metrics.segmentation import SegmentationMetric
 from neuraltuning.model import MultitaskModel, Query
 from neuraltuning.reply import Reply
@@ -223,6 +224,24 @@ def test_a_limit_scores_fewer_samples(run: Path, tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "metrics.json").read_text())["splits"]["test"]
     assert scores["referring_segmentation"]["n"] == 2
     assert scores["visual_question_answering"]["n"] == 4
+
+
+def test_drawn_pictures_are_compared_in_inceptions_features_where_its_weights_are_given(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"no Inception-v3 weights at .*none\.pth"):
+        evaluate(run, ["test"], 2, tmp_path, inception_weights=tmp_path / "none.pth")
+    assert not (tmp_path / "metrics.json").exists()
+
+    def read(weights: Path) -> FeatureExtractor:
+        assert weights == tmp_path / "inception.pth"
+        return FeatureExtractor("inception-v3", lambda images: (np.array([image.size for image in images]), None))
+
+    monkeypatch.setattr("neuraltuning.evaluation.evaluator.inception_features", read)
+    evaluate(run, ["test"], 2, tmp_path, inception_weights=tmp_path / "inception.pth")
+    scores = json.loads((tmp_path / "metrics.json").read_text())["splits"]["test"]["text_to_image"]
+    assert scores["teacher_forced"]["encoder"] == "inception-v3"
+    assert "fid_inception-v3" in {*scores["teacher_forced"], *scores["teacher_forced"].get("missing", ())}
 
 
 def test_unusable_folders_and_splits_are_refused(run: Path, tmp_path: Path) -> None:

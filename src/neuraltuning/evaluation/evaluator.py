@@ -26,6 +26,7 @@ from neuraltuning.data.sample import Sample
 from neuraltuning.data.source import category_names, open_split
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.image_features import encoder_features
+from neuraltuning.evaluation.metrics.inception import inception_features
 from neuraltuning.evaluation.progress import evaluation_progress
 from neuraltuning.evaluation.showcase import write_showcase
 from neuraltuning.files import write_json
@@ -59,7 +60,14 @@ class Answered:
     forced: list[Reply] | None = None
 
 
-def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, output: Path) -> Path:
+def evaluate(
+    folder: Path,
+    splits: Sequence[str] | None,
+    limit: int | None,
+    output: Path,
+    *,
+    inception_weights: Path | None = None,
+) -> Path:
     """Scores the model of a run and writes `output/metrics.json` and `output/showcase/`.
 
     Args:
@@ -67,12 +75,14 @@ def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, outp
         splits: those to be scored; the configuration's by default.
         limit: score only so many samples of each split.
         output: where the results go.
+        inception_weights: compare drawn pictures in Inception-v3's features (see `metrics.inception`) rather than in
+            those of the model's encoder.
 
     Returns:
         The path of metrics.json.
 
     Raises:
-        InputError: the folder is no run, or a split or task doesn't exist.
+        InputError: the folder is no run, a split or task doesn't exist, or the weights are unusable.
     """
     started = time.monotonic()
     configuration = folder / CONFIGURATION
@@ -81,9 +91,10 @@ def evaluate(folder: Path, splits: Sequence[str] | None, limit: int | None, outp
     settings = load_settings(RunSettings, configuration)
     sizes = settings.evaluation.samples
     chosen = {split: limit or sizes.get(split, max(sizes.values())) for split in splits or sizes}
+    inception = None if inception_weights is None else inception_features(inception_weights)
     model = MultitaskModel.from_pretrained(find_model(folder))
     untuned: MultitaskModel | None = None
-    features = encoder_features(model.encoder)
+    features = inception or encoder_features(model.encoder)
     results: dict[str, dict[str, Any]] = {}
     with evaluation_progress() as progress:
         for split, size in chosen.items():

@@ -25,7 +25,7 @@ from tests.serving.api.fake_engine import FakeEngine, until
 
 CARDS = {
     "scenes": ModelCard("scenes", 1_700_000_000, ("<OBJ>", "<GEN>")),
-    "words": ModelCard("words", 1_700_000_001, ()),
+    "ada/words": ModelCard("ada/words", 1_700_000_001, ()),
 }
 
 

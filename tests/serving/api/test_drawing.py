@@ -47,7 +47,7 @@ def test_each_picture_has_a_seed_of_its_own(api: Caller, engine: FakeEngine) -> 
         ({"output_format": "jpeg"}, "output_format"),
         ({"prompt": ""}, "prompt"),
         ({"seed": -1}, "seed"),
-        ({"model": "words"}, "model"),
+        ({"model": "ada/words"}, "model"),
     ],
 )
 def test_what_can_not_be_had_is_refused(api: Caller, fields: dict[str, Any], param: str) -> None:

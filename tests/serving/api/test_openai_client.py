@@ -89,8 +89,8 @@ def test_pictures(client: openai.OpenAI) -> None:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["scenes", "words"]
-    assert client.models.retrieve("words").owned_by == "neuraltuning"
+    assert [model.id for model in client.models.list()] == ["scenes", "ada/words"]
+    assert client.models.retrieve("ada/words").owned_by == "neuraltuning"
 
 
 def test_errors_are_the_clients_own(client: openai.OpenAI, engine: FakeEngine) -> None:

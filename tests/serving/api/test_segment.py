@@ -48,7 +48,7 @@ def test_masks_are_as_large_as_the_upright_picture(api: Caller) -> None:
 
 
 def test_a_model_without_masks_is_no_use(api: Caller) -> None:
-    body = {"model": "words", "image": data_url(png()), "text": "segment"}
+    body = {"model": "ada/words", "image": data_url(png()), "text": "segment"}
     assert "segments nothing" in error_of(api.post(URL, body), 400)["message"]
 
 

@@ -115,7 +115,7 @@ def create_app(
         service.gate.check()
         return ModelList(object="list", data=[_model(card) for card in service.cards.values()])
 
-    @router.get("/v1/models/{model}", tags=["OpenAI"])
+    @router.get("/v1/models/{model:path}", tags=["OpenAI"])
     async def model(model: str) -> Model:
         """One served model."""
         return _model(service.card(model))

@@ -68,5 +68,5 @@ class Front:
             if status == 499:
                 await api_error(error).response()(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", "")
+            route = getattr(scope.get("route"), "path_format", "")
             self.metrics.answered(route, status, time.perf_counter() - start)

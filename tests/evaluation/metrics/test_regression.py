@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_scores_are_scikit_learns_and_scipys() -> None:
 def test_seven_classes_round_half_away_from_zero() -> None:
     assert scored([0.5, -2.5, 4.0, -0.4], [1.0, -3.0, 2.6, 0.2]).compute()["acc7"] == 1.0
     assert scored([2.5], [2.0]).compute()["acc7"] == 0.0  # numpy's rounding to even would call this right
+
+
+def test_seven_classes_are_those_of_decimal_rounding() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    predicted, true = (rng.integers(-14, 15, (2, 300)) / 4).tolist()  # many halves, and some beyond 3
+
+    def rounded(values: list[float]) -> list[int]:
+        clipped = (min(3.0, max(-3.0, value)) for value in values)
+        return [int(Decimal(value).quantize(Decimal(1), ROUND_HALF_UP)) for value in clipped]
+
+    expected = metrics.accuracy_score(rounded(true), rounded(predicted))
+    assert scored(predicted, true).compute()["acc7"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_zeros_count_in_one_variant_only() -> None:

@@ -40,6 +40,20 @@ def test_max_f_beta_is_that_of_a_loop_over_thresholds() -> None:
     assert result["max_f_beta_ci95"][0] < result["max_f_beta"] < result["max_f_beta_ci95"][1]
 
 
+def test_max_f_beta_of_one_image_is_the_best_of_scikit_learns() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    true = rng.random((12, 9)) < 0.4
+    grey = np.clip(true * 60 + rng.normal(100, 40, true.shape), 0, 255).astype(np.uint8)
+    scores = SaliencyScores()
+    scores.add(grey / 255.0, true)
+    each = [
+        metrics.fbeta_score(true.ravel(), (grey >= level).ravel(), beta=0.3**0.5, zero_division=0.0)
+        for level in np.unique(grey)
+    ]
+    assert scores.compute()["max_f_beta"] == pytest.approx(max(each), abs=1e-12)
+
+
 def test_hand_worked_image() -> None:
     scores = SaliencyScores()
     assert scores.add([[1.0, 0.6, 0.4, 0.0]], [[1, 1, 1, 0]]) == {"iou": 2 / 3}

@@ -78,6 +78,31 @@ def test_a_hand_worked_pair() -> None:
     assert "n_acc" not in result
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8, 0.9])
+def test_an_iou_of_exactly_the_threshold_counts(threshold: float) -> None:
+    scores = SegmentationScores()
+    scores.add(row(*range(round(threshold * 10))), row(*range(10)))
+    result = scores.compute()
+    assert result["miou"] == threshold and result[f"prec@{threshold}"] == 1.0
+    higher = round(threshold + 0.1, 1)
+    assert result.get(f"prec@{higher}", 0.0) == 0.0
+
+
+def test_n_acc_and_t_acc_are_scikit_learns_recalls() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    empty, left_empty = np.random.default_rng(0).random((2, 50)) < 0.4
+    scores = SegmentationScores()
+    for target, predicted in zip(empty, left_empty, strict=True):
+        scores.add(row() if predicted else row(0, 1), row() if target else row(1, 2))
+    result = scores.compute()
+    assert result["n_acc"] == pytest.approx(metrics.recall_score(empty, left_empty), abs=1e-12)
+    assert result["t_acc"] == pytest.approx(metrics.recall_score(~empty, ~left_empty), abs=1e-12)
+    assert result["giou"] == pytest.approx(np.mean(np.where(empty | left_empty, empty & left_empty, 1 / 3)), abs=1e-12)
+    for name in ("n_acc", "t_acc", "giou", "united_oiou"):
+        low, high = result[f"{name}_ci95"]
+        assert low < result[name] < high
+
+
 def test_a_missing_mask_scores_0_and_its_target_goes_into_the_union() -> None:
     metric = SegmentationMetric()
     values = metric.update(example(row(0, 1), row(5, 6, 7)), reply(row(0, 1)))

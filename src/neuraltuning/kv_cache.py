@@ -113,7 +113,9 @@ class RowCache(Cache):
                 target[row, :length] = source[:length]
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Makes row `target` what row `source` is, `length` slots long."""
+        """Makes row `target` what row `source` is, `length` slots long; one without any may have no room yet."""
+        if not length:
+            return
         for own in self._kept.values():
             for tensor in own:
                 tensor[target, :length] = tensor[source, :length]

@@ -244,6 +244,10 @@ def test_a_second_turn_knows_the_first(page: Page, address: str, engine: Scripte
     expect(page.locator("#legend")).to_be_hidden()
     page.get_by_role("button", name="Show this reply").click()
     expect(page.locator("#legend li")).to_have_count(3)
+    page.get_by_role("button", name="How many gifts can you see?").click()  # an example, which stands by itself
+    expect(page.locator(".words").nth(2)).to_have_text("3, after 0 earlier turns.")
+    ask(page, "How many objects are there?")
+    expect(page.locator(".words").nth(3)).to_have_text("3, after 3 earlier turns.")
 
 
 def test_another_picture_begins_another_conversation_and_one_goes_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ def demo(
         raise InputError(
             f"The demo needs the package {error.name}; install it with: pip install 'neuraltuning[serve]'."
         ) from error
-    name = folder.resolve().name
+    name = model_name(folder)
     settings = ServerSettings(port=port)
     with interruptible("Run the same command again to try on."):
         typer.echo(f"Loading {folder} ...", err=True)
@@ -40,6 +41,11 @@ def demo(
             add_demo,
         )
     typer.echo("Stopped.", err=True)
+
+
+def model_name(folder: Path) -> str:
+    """What the model in a folder is called: as the folder, as far as a model can be called so."""
+    return re.sub(r"[^\w.-]+|^[^A-Za-z0-9]+", "", folder.resolve().name, flags=re.ASCII)[:60] or "model"
 
 
 def model_folder(given: Path | None) -> Path:

@@ -9,16 +9,17 @@ let turnCount = 0;
 
 // A turn: what was asked, and what has come of it so far.
 // picture: what it is about, or null: a drawing is made of words alone, and its turn stands by itself.
-// conversation: turns with the same number belong together.
+// conversation: turns with the same number belong together. alone: it doesn't go on with the earlier ones.
 // objects: as the server sends them, with `hidden` and what the viewer adds. drawings: { seed, url }.
 // state: "streaming", "done", "stopped" or "failed"; then `problem` says of what.
-export function newTurn(conversation, picture, text) {
+export function newTurn(conversation, picture, text, alone) {
   turnCount += 1;
   return {
     number: turnCount,
     conversation,
     picture,
     text,
+    alone,
     reply: "",
     objects: [],
     drawings: [],
@@ -35,8 +36,8 @@ export function messagesOf(turn, turns) {
   const own = [{ role: "user", content: turn.text }];
   if (turn.picture === null) return own;
   const earlier = turns.filter(
-    (other) => other.conversation === turn.conversation && other.number < turn.number && other.picture !== null
-      && other.state !== "failed" && other.reply.trim(),
+    (other) => !turn.alone && other.conversation === turn.conversation && other.number < turn.number
+      && other.picture !== null && other.state !== "failed" && other.reply.trim(),
   );
   const messages = earlier.flatMap((other) => [
     { role: "user", content: other.text },

@@ -131,12 +131,12 @@ function pickRequest({ text }) {
     fit();
     byId("text").focus();
   } else {
-    ask(text);
+    ask(text, true); // an example means nothing of what was said before
   }
 }
 
-// Asks in the conversation; a drawing is made of words alone, so it is asked for by itself.
-function ask(text) {
+// Asks in the conversation, or by itself; a drawing is made of words alone, and never goes on with anything.
+function ask(text, alone = false) {
   const { able } = state.session;
   const drawing = able.draw && asksForDrawing(text);
   if (!drawing && !state.picture) {
@@ -144,7 +144,7 @@ function ask(text) {
     return false;
   }
   say("");
-  const turn = newTurn(state.conversation, drawing ? null : state.picture, text);
+  const turn = newTurn(state.conversation, drawing ? null : state.picture, text, alone);
   const last = state.turns.findLast((other) => other.picture);
   const first = turn.conversation !== last?.conversation;
   state.turns.push(turn);

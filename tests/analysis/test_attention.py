@@ -12,6 +12,7 @@ from PIL import Image
 from neuraltuning.analysis import attention
 from neuraltuning.analysis.attention import Asked, analyse_attention, split_replies
 from neuraltuning.analysis.inspection import PARTS, Inspection, Look, inspect_reply
+from neuraltuning.analysis.results import ATTENTION
 from neuraltuning.model import MultitaskModel
 from tests.analysis.conftest import Command, strict_json
 from tests.tiny_models import LAYERS, sample
@@ -35,7 +36,7 @@ def test_a_picture_with_a_given_reply(run: Path, image: Path, tmp_path: Path, co
     )
     assert status == 0 and said.splitlines()[-1] == str(tmp_path / "out" / "attention.json")
     found = strict_json(tmp_path / "out" / "attention.json")
-    assert found["format_version"] == attention.FORMAT_VERSION and found["replies"] == 1 and "lift" not in found
+    assert found["format_version"] == ATTENTION.version and found["replies"] == 1 and "lift" not in found
     [item] = found["items"]
     assert (item["id"], item["text"], item["reply"]) == ("squares.png", "Segment both.", reply)
     assert [look["word"] for look in item["looks"]] == ["<OBJ>", "<OBJ>", "blue"]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from neuraltuning.analysis import neurons
 from neuraltuning.analysis.inspection import inspect_reply
 from neuraltuning.analysis.neurons import analyse_neurons, measure_rates, tuner_before_tuning, with_own_replies
 from neuraltuning.analysis.overlap import Rates
+from neuraltuning.analysis.results import NEURONS
 from neuraltuning.analysis.run_examples import RunExamples, run_examples, run_settings
 from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
@@ -103,7 +103,7 @@ def test_the_command_writes_a_result_a_table_and_pictures(run: Path, tmp_path: P
     status, said, _ = command("analyse", "neurons", run, "--samples", 3, "--output", tmp_path)
     assert status == 0 and said.splitlines()[-1] == str(tmp_path / "neurons.json")
     found = strict_json(tmp_path / "neurons.json")
-    assert found["format_version"] == neurons.FORMAT_VERSION and found["samples"] == 3 and found["replies"] == "true"
+    assert found["format_version"] == NEURONS.version and found["samples"] == 3 and found["replies"] == "true"
     assert sum(found["neurons"].values()) == LAYERS * D_Z and set(found["tasks"]) == set(TASKS)
     for by_layer in zip(*found["neurons_by_layer"].values(), strict=True):
         assert sum(by_layer) == D_Z

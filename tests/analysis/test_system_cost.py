@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuraltuning.analysis import cost_report
 from neuraltuning.analysis.cost import cost
 from neuraltuning.analysis.known_models import llm_config, meta_encoder
 from neuraltuning.analysis.measured_cost import REPEATS, measure
 from neuraltuning.analysis.published_cost import compare
+from neuraltuning.analysis.results import COST
 from neuraltuning.analysis.system_cost import PARTS, MethodCost, system_costs, tokens_for
 from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
@@ -180,7 +180,7 @@ def test_the_command_counts_and_measures_a_run(run: Path, command: Command) -> N
     path = run / "analysis" / "cost.json"
     assert status == 0 and said.splitlines()[-1] == str(path)
     found = strict_json(path)
-    assert found["format_version"] == cost_report.FORMAT_VERSION and tuple(found["methods"]) == METHODS
+    assert found["format_version"] == COST.version and tuple(found["methods"]) == METHODS
     assert found["papers"] is None and found["measured"]["pass_seconds"] > 0 and "Measured on cpu" in said
     assert (found["image_tokens"], found["text_tokens"]) == (21, 100)
     for one in found["methods"].values():

@@ -22,6 +22,7 @@ from PIL import Image
 from neuraltuning.analysis.attention_pictures import draw_heads, draw_layers, draw_looks
 from neuraltuning.analysis.inspection import OBJECT_TOKEN, Inspection, Look, inspect_reply
 from neuraltuning.analysis.neurons import Report
+from neuraltuning.analysis.results import ATTENTION
 from neuraltuning.analysis.run_examples import run_examples, run_settings
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.interval import ItemStatistics, Score
@@ -29,8 +30,7 @@ from neuraltuning.files import atomic_files, write_json
 from neuraltuning.model import MultitaskModel
 from neuraltuning.model_folder import find_model
 
-FORMAT_VERSION = 1
-RESULT = "attention.json"
+RESULT = Path(ATTENTION.path).name
 DRAWN = 6
 """Replies of a split that are drawn."""
 WHAT = (
@@ -137,7 +137,12 @@ def analyse_attention(
                 statistics.append({name: float(sum(c[name].mean() for c in counted)) for name in _COLUMNS})
                 by_layer.append(np.sum([[c[name].mean(-1) for name in _COLUMNS] for c in counted], axis=0))
             report("replies", done + 1, len(asked))
-        result: dict[str, Any] = {"format_version": FORMAT_VERSION, "replies": len(asked), "what": WHAT, "items": items}
+        result: dict[str, Any] = {
+            "format_version": ATTENTION.version,
+            "replies": len(asked),
+            "what": WHAT,
+            "items": items,
+        }
         if len(statistics):
             result["lift"] = _lifts(statistics, np.sum(by_layer, axis=0))
         write_json(folder / RESULT, result)

@@ -138,5 +138,5 @@ def _pyplot() -> Any:
 def _save(figure: Figure, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, dpi=110, transparent=True)
+    figure.savefig(path, dpi=110, transparent=True, bbox_inches="tight")
     plt.close(figure)

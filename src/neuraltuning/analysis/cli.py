@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neuraltuning.analysis.results import ATTENTION, COST, NEURONS
 from neuraltuning.errors import InputError
 from neuraltuning.interruption import interruptible
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into tuned models: neurons, attention, cost.", no_args_is_help=True)
 
-FOLDER = "analysis"
-"""Where results lie in a run's folder."""
 AGAIN = "Nothing was written: run the same command again to start over."
 
 Split = Annotated[str, typer.Option(help="Split whose examples are read.")]
@@ -58,7 +57,7 @@ def neurons(
                 related=(RELATED,) if pairs is None else pairs,
                 report=report,
             )
-        path = write_neurons(output or run / FOLDER, found, rates)
+        path = write_neurons(output or NEURONS.in_run(run).parent, found, rates)
         typer.echo("\n".join(summary(found)))
         typer.echo(path)
 
@@ -91,7 +90,7 @@ def attention(
         model = open_model(run)
         if picture is not None and image is not None and text is not None:
             replies = [ask(model, picture, text, reply, image.name)]
-        folder = output or run / FOLDER / "attention"
+        folder = output or ATTENTION.in_run(run).parent
         with _progress() as report:
             found = analyse_attention(model, replies, folder, words=word or (), layer=layer, report=report)
         typer.echo("\n".join(summary(found)))
@@ -131,7 +130,7 @@ def cost(
             from neuraltuning.analysis.measured_cost import measure_cost
 
             measured = measure_cost(run, split)
-            output = output or run / FOLDER / "cost.json"
+            output = output or COST.in_run(run)
         papers = is_papers_pair(settings.llm, settings.encoder)
         record = cost_record(settings.llm, settings.encoder, text_tokens, costs, measured, papers=papers)
         Console(width=140).print(cost_tables(record), highlight=False)

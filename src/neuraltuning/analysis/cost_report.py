@@ -8,23 +8,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from neuraltuning.analysis.cost_labels import CONVENTIONS, LABELS, PART_LABELS
 from neuraltuning.analysis.published_cost import LATENCY, compare
+from neuraltuning.analysis.results import COST
 from neuraltuning.analysis.system_cost import PARTS, MethodCost
-
-FORMAT_VERSION = 1
-CONVENTIONS = (
-    "Counted are matrix products and convolutions of one forward pass over image, prompt and reply, with the head of "
-    "the language model at every position and attention scores in full, not causally halved. `flops` counts a "
-    "multiply-add as two operations; `multiply_adds` are half of it."
-)
-LABELS = {
-    "neural_tuning": "neural tuning",
-    "lora": "LoRA",
-    "prefix_tuning": "prefix tuning",
-    "mit": "infusion tuning (MiT; from its formulas)",
-    "sam_decoder": "LoRA and SAM as decoder (LISA's kind)",
-}
-PART_LABELS = {"encoder": "encoder", "projector": "projector", "llm": "LLM", "tuner": "tuner", "decoder": "decoder"}
 
 
 def cost_record(
@@ -46,7 +33,7 @@ def cost_record(
         papers: set the papers' figures beside them, which are of LLaMA2-7B with CLIP-ViT-L/14.
     """
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": COST.version,
         "llm": llm,
         "encoder": encoder,
         "image_tokens": costs["neural_tuning"].tokens - text_tokens,

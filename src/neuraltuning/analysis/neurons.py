@@ -24,6 +24,7 @@ from torch import nn
 
 from neuraltuning.analysis import overlap
 from neuraltuning.analysis.overlap import Measure, Rates
+from neuraltuning.analysis.results import NEURONS
 from neuraltuning.analysis.run_examples import RunExamples, run_examples, run_settings
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.evaluator import Runner
@@ -34,7 +35,6 @@ from neuraltuning.tasks import Example, get_task
 from neuraltuning.tuners.neural import record_activations
 from neuraltuning.tuners.neural.layer import NeuralTuningLayer
 
-FORMAT_VERSION = 1
 NEVER_BELOW = 0.01
 """A neuron whose frequency stays below this in every task counts as never used."""
 RELATED = ("referring_segmentation", "reasoning_segmentation")
@@ -92,7 +92,7 @@ def analyse_neurons(
         untuned = measure_rates(model, examples, lambda done, of: report("before tuning", done, of))
     config = model.llm.active_peft_config
     result = {
-        "format_version": FORMAT_VERSION,
+        "format_version": NEURONS.version,
         "run": run.resolve().name,
         "split": split,
         "samples": len(examples.by_sample),

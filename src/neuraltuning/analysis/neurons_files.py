@@ -12,9 +12,9 @@ from typing import Any
 
 from neuraltuning.analysis.neuron_pictures import draw_layers, draw_neurons, draw_overlap
 from neuraltuning.analysis.overlap import Rates
+from neuraltuning.analysis.results import NEURONS
 from neuraltuning.files import atomic_files, write_json
 
-RESULT = "neurons.json"
 TABLE = "neurons.csv"
 SIGNIFICANT = 0.05
 PICTURES = ("neurons.png", "neurons-overlap.png", "neurons-layers.png")
@@ -29,7 +29,7 @@ def write_neurons(folder: Path, found: Mapping[str, Any], rates: Rates) -> Path:
         RunError: the folder can't be written.
     """
     frequencies = rates.frequencies()
-    with atomic_files(folder, last=RESULT) as temporary:
+    with atomic_files(folder, last=NEURONS.path) as temporary:
         draw_neurons(frequencies, rates.tasks, rates.layers, temporary / PICTURES[0])
         draw_overlap(found, temporary / PICTURES[1])
         draw_layers(found, temporary / PICTURES[2])
@@ -39,8 +39,8 @@ def write_neurons(folder: Path, found: Mapping[str, Any], rates: Rates) -> Path:
             for place, layer in enumerate(rates.layers):
                 for neuron in range(frequencies.shape[2]):
                     table.writerow([layer, neuron, *(f"{share:.4f}" for share in frequencies[:, place, neuron])])
-        write_json(temporary / RESULT, found)
-    return folder / RESULT
+        write_json(temporary / NEURONS.path, found)
+    return folder / NEURONS.path
 
 
 def summary(found: Mapping[str, Any]) -> list[str]:
@@ -74,7 +74,7 @@ def verdict(test: Mapping[str, Any]) -> str:
     n = min(comparison["n"] for comparison in one["comparisons"])
     return (
         f"{holds}{_named(test['related'])} share more neurons with each other than with any other task: p "
-        f"{one['p']:.3g} for the Jaccard index, {test['rank_correlation']['p']:.3g} for the rank correlation ({n} "
+        f"{one['p']:.2g} for the Jaccard index, {test['rank_correlation']['p']:.2g} for the rank correlation ({n} "
         f"images); rank {one['rank']} of {one['pairs']} pairs."
     )
 

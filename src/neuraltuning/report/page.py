@@ -2,8 +2,8 @@
 
     neuraltuning report runs/quickstart
 
-Reads only files in the run's folder (`run_files.py`), so it knows nothing of models, tasks or data; the page loads
-nothing from anywhere.
+Reads only files in the run's folder (`run_files.py`, `analyses.py`), so it knows nothing of models, tasks or data; the
+page loads nothing from anywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from neuraltuning.files import atomic_path
+from neuraltuning.report.analyses import analyses_section
 from neuraltuning.report.gallery import gallery
 from neuraltuning.report.html import Html, document, element
 from neuraltuning.report.metric_names import metric_name, title
@@ -27,7 +28,7 @@ PACKAGES = ("neuraltuning", "torch", "transformers", "peft", "accelerate")
 
 
 def write_report(run_dir: Path) -> Path:
-    """Writes `run_dir/report.html` from metrics.json, training_log.jsonl and showcase/ in `run_dir`.
+    """Writes `run_dir/report.html` from metrics.json, training_log.jsonl, showcase/ and analysis/ in `run_dir`.
 
     Returns:
         the page's path.
@@ -36,30 +37,31 @@ def write_report(run_dir: Path) -> Path:
         InputError: metrics.json is missing, or a file isn't what it should be.
         RunError: the page could not be written.
     """
-    page = render(read_run(Path(run_dir)))
+    page = render(read_run(Path(run_dir)), analyses_section(Path(run_dir)))
     path = Path(run_dir) / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
 
-def render(run: Run) -> Html:
-    """The whole page."""
+def render(run: Run, analyses: Html | None = None) -> Html:
+    """The whole page; `analyses` is its section of what was analysed."""
     split = FIRST_SPLIT if FIRST_SPLIT in run.splits else next(iter(run.splits), "")
     sections = [
         _scores(run, split),
         gallery(run.showcase, split, list(run.splits.get(split, {}))),
         _all_splits(run),
+        analyses,
         training_section(run.log),
         _how_it_was_run(run.details),
         _meanings(run),
     ]
     present = [section for section in sections if section is not None]
-    body = [_header(run, split), element("main", present), element("footer", _footer())]
+    body = [_header(run, split, analysed=analyses is not None), element("main", present), element("footer", _footer())]
     return document(f"{run.name}: neural tuning report", body)
 
 
-def _header(run: Run, split: str) -> Html:
+def _header(run: Run, split: str, *, analysed: bool) -> Html:
     tiles = []
     for task, scores in run.splits.get(split, {}).items():
         key = headline(scores)
@@ -78,9 +80,10 @@ def _header(run: Run, split: str) -> Html:
             )
         )
     model = _model_line(run.details)
-    links = [("#scores", "Scores"), ("#replies", "Replies"), ("#splits", "All splits"), ("#training", "Training")]
+    links = [("#scores", "Scores"), ("#replies", "Replies"), ("#splits", "All splits")]
+    links += [("#analyses", "Analyses"), ("#training", "Training")]
     links += [("#how", "How it was run"), ("#meanings", "What the scores mean")]
-    shown = {"#replies": bool(run.showcase), "#training": bool(run.log)}
+    shown = {"#replies": bool(run.showcase), "#analyses": analysed, "#training": bool(run.log)}
     nav = element("nav", [element("a", text, href=href) for href, text in links if shown.get(href, True)])
     return element(
         "header",

@@ -8,8 +8,8 @@ ratio is of two things that were measured in turns in the same run:
 
 - throughput: the same requests (masks, captions, answers), one after the other, and 8 at a time, each on a server that
   has seen none of their images; and the 95th percentile of their latencies.
-- second: a second question about an image to the first one about it; each question comes first for half the images.
-- first_token: a streamed caption's first token to the pass over image and prompt alone, done in this process.
+- waiting: a second question about an image to the first one about it, each question first for half the images; and a
+  streamed caption's first token to the pass over image and prompt alone, done in this process.
 - soak: requests of all kinds, a fifth of them bad, 8 at a time. Each good reply is compared with the one that the same
   request got alone beforehand, each bad one has to get a 4xx in OpenAI's shape, and some clients go away in the middle;
   then the server's resident memory after the first tenth and at the end.
@@ -55,7 +55,7 @@ SAME_MASK = 0.98
 SAME_SCORE = 0.02
 BAD_SHARE = 0.2
 ERROR_FIELDS = {"message", "type", "param", "code"}
-PARTS = ["throughput", "second", "first_token", "soak"]
+PARTS = ["throughput", "waiting", "soak"]
 GONE_EVERY = 50
 """Of so many requests of the soak one client goes away before its answer."""
 
@@ -137,16 +137,15 @@ def throughput(model: Path, samples: list[Sample], rounds: int) -> dict[str, Any
     }
 
 
-def second_question(model: Path, samples: list[Sample]) -> dict[str, Any]:
+def second_question(client: httpx.Client, samples: list[Sample]) -> dict[str, Any]:
     """Seconds of a first and of a second question about each image."""
     first, second = [], []
-    with server(model) as client:
-        for number, sample in enumerate(samples):
-            both = [about(MODEL, sample)[0], about(MODEL, sample)[2]]
-            times = [timed(client, request) for request in (both if number % 2 else both[::-1])]
-            if number >= 2:  # the others warm up
-                first.append(times[0])
-                second.append(times[1])
+    for number, sample in enumerate(samples):
+        both = [about(MODEL, sample)[0], about(MODEL, sample)[2]]
+        times = [timed(client, request) for request in (both if number % 2 else both[::-1])]
+        if number >= 2:  # the others warm up
+            first.append(times[0])
+            second.append(times[1])
     return {
         "images": len(first),
         "first_s": round(statistics.median(first), 3),
@@ -179,29 +178,34 @@ def delta_of(line: str) -> dict[str, Any]:
     return dict(event["choices"][0]["delta"]) if event["choices"] else {}
 
 
-def first_token(path: Path, samples: list[Sample]) -> dict[str, Any]:
+def first_token(client: httpx.Client, path: Path, samples: list[Sample]) -> dict[str, Any]:
     """Seconds to a streamed caption's first text, and of the prefill alone, in turns."""
     model = MultitaskModel.from_pretrained(path)
     alone, streamed = [], []
-    with server(path) as client:
-        for number, sample in enumerate(samples):
-            request = caption(MODEL, sample, stream=True)
-            took = 0.0
-            start = time.perf_counter()
-            with client.stream("POST", request.path, json=request.body) as response:
-                for line in response.iter_lines():
-                    if not took and line.startswith("data: {") and delta_of(line).get("content"):
-                        took = time.perf_counter() - start
-            own = prefill(model, sample, "Describe the image.")
-            if number >= 2:  # the others warm up
-                streamed.append(took)
-                alone.append(own)
+    for number, sample in enumerate(samples):
+        request = caption(MODEL, sample, stream=True)
+        took = 0.0
+        start = time.perf_counter()
+        with client.stream("POST", request.path, json=request.body) as response:
+            for line in response.iter_lines():
+                if not took and line.startswith("data: {") and delta_of(line).get("content"):
+                    took = time.perf_counter() - start
+        own = prefill(model, sample, "Describe the image.")
+        if number >= 2:  # the others warm up
+            streamed.append(took)
+            alone.append(own)
     return {
         "images": len(alone),
         "prefill_s": round(statistics.median(alone), 4),
         "first_token_s": round(statistics.median(streamed), 4),
         "ratio": round(statistics.median(streamed) / statistics.median(alone), 3),
     }
+
+
+def waiting(model: Path, first: list[Sample], second: list[Sample]) -> dict[str, Any]:
+    """How long a client waits for a second question's answer, and for a first token; each about other images."""
+    with server(model) as client:
+        return {"second_question": second_question(client, first), "first_token": first_token(client, model, second)}
 
 
 def answer_of(request: Request, response: httpx.Response) -> dict[str, Any]:
@@ -341,7 +345,7 @@ def main() -> None:
         "--images", type=int, default=96, help="images of the throughput, over its rounds and warming up"
     )
     parser.add_argument("--rounds", type=int, default=3, help="of the throughput")
-    parser.add_argument("--questions", type=int, default=24, help="images of the parts second and first_token")
+    parser.add_argument("--questions", type=int, default=24, help="images of each figure of waiting")
     parser.add_argument("--soak", type=int, default=2000, help="requests of the soak")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     parser.add_argument("--quick", action="store_true", help="a few requests of each kind: whether it runs at all")
@@ -352,8 +356,7 @@ def main() -> None:
     samples = [data[number] for number in range(given.images)]
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "throughput": lambda: throughput(given.model, samples, given.rounds),
-        "second": lambda: second_question(given.model, samples[: given.questions]),
-        "first_token": lambda: first_token(given.model, samples[: given.questions]),
+        "waiting": lambda: waiting(given.model, samples[: given.questions], samples[-given.questions :]),
         "soak": lambda: soak(given.model, samples[: 2 if given.quick else 12], given.soak),
     }
     found: dict[str, Any] = {"model": given.model.name, "machine": machine(given.model)}

@@ -104,7 +104,6 @@ def good_requests(model: str, samples: list[Sample], *, draws: bool) -> Iterator
         yield chat(model, "stream", f"Please segment {phrase}.", url, stream=True)
         yield chat(model, "sampled", "Describe the image.", url, temperature=0.7, top_p=0.9, seed=number)
         yield chat(model, "cut", "Describe the image.", url, max_tokens=5, stop=["."])
-        yield chat(model, "text", "Which of these keeps you dry in the rain?", None, max_tokens=16)
         yield Request(
             "turns",
             CHAT,
@@ -112,6 +111,7 @@ def good_requests(model: str, samples: list[Sample], *, draws: bool) -> Iterator
         )
         yield Request("masks", SEGMENT, {"model": model, "image": url, "text": f"Segment {phrase}.", "mask_png": True})
         if draws:
+            yield chat(model, "drawn in chat", f"Draw a picture: {sample.captions[0]}", seed=number)
             yield Request("drawing", DRAW, {"model": model, "prompt": sample.captions[0], "seed": number})
 
 

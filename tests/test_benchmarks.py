@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from neuraltuning.configuration import validate_settings
+from neuraltuning.model import MultitaskModel
+from neuraltuning.model_settings import ModelSettings
+from tests.tiny_models import llm_folder, model_values
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -38,3 +43,21 @@ def test_a_benchmark_runs_and_prints_json(script: str, arguments: str, keys: set
     printed = done.stdout[done.stdout.index("{") :]
     assert all(key in printed for key in keys)
     json.loads(printed)
+
+
+def test_the_servers_benchmark_runs_and_finds_no_wrong_answer(tmp_path: Path) -> None:
+    values = model_values(tmp_path / "parts")
+    values["llm"] = str(llm_folder(tmp_path / "llm", max_position_embeddings=2048))
+    model = MultitaskModel.build(validate_settings(ModelSettings, values, "the test"))
+    folder = model.save_pretrained(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "serving.py"), str(folder), "--quick", "--output", str(tmp_path / "found.json")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {"throughput", "waiting", "soak", "machine"} <= set(found)
+    soak = found["soak"]
+    assert (soak["identical"] + soak["rounding"], soak["refused"]) == (48, 12)

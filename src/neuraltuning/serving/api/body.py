@@ -19,6 +19,8 @@ from starlette.types import Receive
 from neuraltuning.serving.api.errors import ApiError, ClientGone
 from neuraltuning.serving.api.limits import MAX_VALUES, Limits
 
+SMALL = 2**20
+"""Bytes of a body up to which another thread takes longer than its parsing."""
 DISCARDED = 4
 """Times the limit that is still read of a refused body: a client reads the answer only after it has sent all."""
 DISCARDING_SECONDS = 5.0
@@ -49,7 +51,8 @@ class BoundedRequest(Request):
         Raises:
             ApiError: 400: it is none, or holds too many values.
         """
-        return await asyncio.to_thread(parse_json, await self.body())
+        body = await self.body()
+        return parse_json(body) if len(body) < SMALL else await asyncio.to_thread(parse_json, body)
 
 
 class BoundedRoute(APIRoute):

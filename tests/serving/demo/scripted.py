@@ -17,7 +17,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
 from neuraltuning.reply import assemble_reply, mask_box
 from neuraltuning.serving.api.app import create_app
-from neuraltuning.serving.api.service import ModelCard
+from neuraltuning.serving.api.service import Engine, ModelCard
 from neuraltuning.serving.demo.app import add_demo
 from neuraltuning.serving.demo.examples import PICKED, SPLIT
 from neuraltuning.serving.engine_types import ChatQuery, Event, Failed, Finished, MaskFound, PictureDrawn, TextPiece
@@ -53,7 +53,7 @@ class ScriptedEngine(FakeEngine):
 
 @contextmanager
 def demo(
-    engine: FakeEngine, *, able: tuple[str, ...] = ("<OBJ>", "<GEN>"), places: int = 64, body_bytes: int = 2**25
+    engine: Engine, *, able: tuple[str, ...] = ("<OBJ>", "<GEN>"), places: int = 64, body_bytes: int = 2**25
 ) -> Iterator[str]:
     """The address of a running demo."""
     made = service(engine, places=places, body_bytes=body_bytes)

@@ -28,6 +28,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from neuraltuning.model import MultitaskModel
 from neuraltuning.report.overlay import PALETTE
+from neuraltuning.serving.engine import Engine
 from tests.mmud.review.serving import CHROMIUM, chromium
 from tests.serving.api.fake_engine import until
 from tests.serving.demo.scripted import SCORE, ScriptedEngine, demo, scene
@@ -92,7 +93,8 @@ def ask(page: Page, text: str) -> None:
 
 def shown(page: Page) -> NDArray[np.uint8]:
     """(height, width, 3) what the picture's canvas shows."""
-    url = page.evaluate("document.getElementById('canvas').toDataURL()")
+    frame = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"  # it is drawn with the next frame
+    url = page.evaluate(f"{frame}.then(() => document.getElementById('canvas').toDataURL())")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"))
 
 
@@ -578,6 +580,24 @@ def test_a_reply_is_looked_into(page: Page, tiny_model: MultitaskModel) -> None:
         expect(page.locator("#inside h3")).to_have_text(["Active neurons"])
 
 
+def test_a_model_answers_on_the_engine(page: Page, tiny_model: MultitaskModel) -> None:
+    engine = Engine({"scenes": tiny_model})
+    try:
+        with demo(engine) as address:
+            begin(page, address)
+            ask(page, SEGMENT)
+            expect(page.locator(".problem")).to_have_count(0)
+            expect(page.locator(".mention.waiting")).to_have_count(0)
+            found = page.locator("#legend li").count()
+            assert found == page.locator(".mention").count() > 0
+            page.get_by_text("Look inside this reply").click()
+            expect(page.locator(".looks li")).to_have_count(found)
+            ask(page, "How many objects are there?")
+            expect(page.locator(".turn")).to_have_count(2)
+    finally:
+        engine.close(0.0)
+
+
 def test_a_look_that_fails_is_said(page: Page, address: str) -> None:
     begin(page, address)
     ask(page, SEGMENT)
@@ -601,15 +621,19 @@ def test_the_screenshot_of_the_readme(page: Page) -> None:
         after = shown(page)
         for color, mask in enumerate(masks(before.shape[:2], 0, 1, 2)):
             assert share_tinted(before, after, mask, color) > 0.7
-        ask(page, scene(SUITCASE).reasoning[1].question)
-        ask(page, "How many objects can you see?")
+        for example in (scene(SUITCASE).reasoning[1].question, "How many gifts can you see?"):
+            page.get_by_role("button", name=example).click()
+            expect(page.locator("#stop")).to_be_visible()
+            expect(page.locator("#stop")).to_be_hidden()
         ask(page, "Draw a picture: " + scene(3).captions[0])
         expect(page.locator(".drawing")).to_have_count(1)
         page.get_by_role("button", name="Show this reply").first.click()
         page.locator("#insight summary").click()
         expect(page.locator(".neurons")).to_be_visible()
-        page.set_viewport_size({"width": 1360, "height": 1240})
-        page.evaluate("document.querySelector('#seen').scrollTo(0, 0)")
+        page.set_viewport_size({"width": 1360, "height": 1270})
+        page.mouse.move(5, 5)
+        page.evaluate("document.documentElement.style.setProperty('--most', '520px')")  # so that the panel is seen too
+        page.evaluate("for (const id of ['seen', 'requests']) document.getElementById(id).scrollTo(0, 0)")
         page.wait_for_timeout(600)  # smooth scrolling ends
         drawn = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
     drawn.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(SCREENSHOT, optimize=True)

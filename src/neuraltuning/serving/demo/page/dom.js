@@ -34,4 +34,4 @@ export function canvasOf(width, height) {
   return node("canvas", { width, height });
 }
 
-export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;

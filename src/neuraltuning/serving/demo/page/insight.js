@@ -4,7 +4,7 @@
 import { byId, canvasOf, node, paint, percent } from "/page/dom.js";
 import { namesOf } from "/page/mentions.js";
 
-const CELL = { width: 6, height: 10 }; // pixels of a neuron in the map
+const CELL = { width: 6, height: 8 }; // pixels of a neuron in the map
 const HEAT = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
 const GLOW = [[0, 0, 4], [120, 28, 109], [237, 105, 37], [252, 255, 164]]; // inferno
 const MAP_SIDE = 224; // pixels of the longer side of a map over the picture
@@ -57,8 +57,8 @@ export class Insight {
     const share = (condition) => percent(shares.filter(condition).length / shares.length);
     const words = `${tokens} token${tokens === 1 ? "" : "s"}`;
     const summary = `Tuning gave each layer of the language model a network of ${layers[0].active.length} neurons. This `
-      + `reply has ${words}. At each of them ${percent(mean)} of the neurons were active: `
-      + `${share((value) => value > 0.999)} at every one, ${share((value) => value === 0)} at none.`;
+      + `reply has ${words}. At each of them ${percent(mean)} of the neurons were active; of all neurons, `
+      + `${share((value) => value > 0.999)} were so at every token and ${share((value) => value === 0)} at none.`;
     return [title, node("p", { class: "soft" }, summary), neuronMap(layers)];
   }
 

@@ -1,5 +1,5 @@
-// Draws masks: each one a layer of its own, the size of the picture that it lies on. The same look as
-// neuraltuning/report/overlay.py: a translucent fill, an outline in the same colour, a light line around it.
+// Draws masks: each one a layer of its own, as large as its object. The same look as neuraltuning/report/overlay.py:
+// a translucent fill, an outline in the same colour, a light line around it.
 
 import { canvasOf, channels, readableOn } from "/page/dom.js";
 
@@ -16,14 +16,20 @@ export async function pictureOf(url) {
   return picture;
 }
 
-// A mask as (width, height) canvas: its colour where the object is, nothing elsewhere.
-// `mask` is a black and white picture.
-export function silhouette(mask, width, height, color) {
-  const canvas = canvasOf(width, height);
+// A mask on a picture of (width, height): { canvas, left, top, width, height }. The canvas is the part of it that holds
+// the object, in its colour, and nothing elsewhere; left and top say where it lies.
+// `mask` is a black and white picture, `box` the object's x, y, width and height in its pixels.
+export function silhouette(mask, box, width, height, color) {
+  const [x, y] = [width / mask.naturalWidth, height / mask.naturalHeight];
+  const margin = 2 + 2 * lineWidth(width, height);
+  const [left, top] = [Math.max(0, Math.floor(box[0] * x - margin)), Math.max(0, Math.floor(box[1] * y - margin))];
+  const right = Math.min(width, Math.ceil((box[0] + box[2]) * x + margin));
+  const bottom = Math.min(height, Math.ceil((box[1] + box[3]) * y + margin));
+  const canvas = canvasOf(right - left, bottom - top);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(mask, 0, 0, width, height);
-  const pixels = context.getImageData(0, 0, width, height);
+  context.drawImage(mask, -left, -top, width, height);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   const { data } = pixels;
   const [red, green, blue] = channels(color);
   for (let at = 0; at < data.length; at += 4) {
@@ -33,45 +39,58 @@ export function silhouette(mask, width, height, color) {
     data[at + 2] = blue;
   }
   context.putImageData(pixels, 0, 0);
-  return canvas;
+  return { canvas, left, top, width, height };
 }
 
-// A silhouette's layer, as it is laid on the picture.
+// A silhouette's layer, as `drawLayer` lays it on the picture.
 export function layerOf(shape, color) {
-  const { width, height } = shape;
-  const line = Math.max(1, Math.min(width, height) / 140);
-  const layer = canvasOf(width, height);
+  const { canvas } = shape;
+  const line = lineWidth(shape.width, shape.height);
+  const layer = canvasOf(canvas.width, canvas.height);
   const context = layer.getContext("2d");
-  const around = shifted(shape, line / 2, "source-over", canvasOf(width, height));
+  const around = shifted(canvas, line / 2, "source-over", canvasOf(canvas.width, canvas.height));
   tint(around, HALO);
-  erase(around, shape);
-  const inside = shifted(shape, line, "destination-in", copyOf(shape));
-  const outline = erase(copyOf(shape), inside);
+  erase(around, canvas);
+  const inside = shifted(canvas, line, "destination-in", copyOf(canvas));
+  const outline = erase(copyOf(canvas), inside);
   context.drawImage(around, 0, 0);
   context.drawImage(tint(outline, color), 0, 0);
   context.globalAlpha = FILL;
   context.drawImage(inside, 0, 0);
-  return layer;
+  return { ...shape, canvas: layer };
 }
+
+export function drawLayer(context, { canvas, left, top }) {
+  context.drawImage(canvas, left, top);
+}
+
+const lineWidth = (width, height) => Math.max(1, Math.min(width, height) / 140);
 
 // What lies where: `at(x, y)` with 0..1 says whether the object is there; `middle` is its pixel nearest to its centre.
 export function probeOf(shape) {
-  const scale = Math.min(1, PROBE / Math.max(shape.width, shape.height));
-  const [width, height] = [shape.width, shape.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const whole = shape.canvas;
+  const scale = Math.min(1, PROBE / Math.max(whole.width, whole.height));
+  const [width, height] = [whole.width, whole.height].map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = canvasOf(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(shape, 0, 0, width, height);
+  context.drawImage(whole, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
-  const filled = (x, y) => data[4 * (y * width + x) + 3] > 100;
+  const filled = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[4 * (y * width + x) + 3] > 100;
   const points = [];
   for (let y = 0; y < height; y += 1) for (let x = 0; x < width; x += 1) if (filled(x, y)) points.push([x, y]);
   const mean = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
   const distance = ([x, y]) => (x - mean[0]) ** 2 + (y - mean[1]) ** 2;
   const nearest = points.reduce((best, point) => (distance(point) < distance(best) ? point : best), points[0] ?? [0, 0]);
-  return {
-    at: (x, y) => filled(Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height))),
-    middle: points.length ? [(nearest[0] + 0.5) / width, (nearest[1] + 0.5) / height] : null,
-  };
+  const [across, down] = [whole.width / width, whole.height / height]; // what one pixel of the copy stands for
+  const at = (x, y) => filled(
+    Math.floor((x * shape.width - shape.left) / across),
+    Math.floor((y * shape.height - shape.top) / down),
+  );
+  const middle = [
+    (shape.left + (nearest[0] + 0.5) * across) / shape.width,
+    (shape.top + (nearest[1] + 0.5) * down) / shape.height,
+  ];
+  return { at, middle: points.length ? middle : null };
 }
 
 // A numbered disc on an object, at a place in 0..1.

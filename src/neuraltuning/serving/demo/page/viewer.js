@@ -2,7 +2,7 @@
 // on. Knows nothing of conversations.
 
 import { canvasOf } from "/page/dom.js";
-import { drawBadge, drawBox, layerOf, pictureOf, probeOf, silhouette } from "/page/layers.js";
+import { drawBadge, drawBox, drawLayer, layerOf, pictureOf, probeOf, silhouette } from "/page/layers.js";
 
 const LEAST = 960; // the canvas's longer side, whatever the picture's, so that outlines are fine
 const MOST = 1600;
@@ -17,6 +17,7 @@ export class Viewer {
     this.objects = [];
     this.lit = null;
     this.boxes = false;
+    this.frame = null;
     canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && onPoint(this.objectAt(event)));
     canvas.addEventListener("pointerleave", () => onPoint(null));
     canvas.addEventListener("click", (event) => {
@@ -29,7 +30,7 @@ export class Viewer {
     return this.palette[object.index % this.palette.length];
   }
 
-  // Shows a picture (as `openPicture` in start.js makes it) and objects on it.
+  // Shows a picture (as pictures.js opens it) and objects on it.
   show(picture, objects) {
     if (picture !== this.picture) {
       [this.canvas.width, this.canvas.height] = shownSize(picture);
@@ -49,7 +50,7 @@ export class Viewer {
   }
 
   async shapeOf(object, width, height) {
-    return silhouette(await pictureOf(maskUrl(object)), width, height, this.colorOf(object));
+    return silhouette(await pictureOf(maskUrl(object)), object.bbox, width, height, this.colorOf(object));
   }
 
   light(object) {
@@ -58,15 +59,23 @@ export class Viewer {
     this.draw();
   }
 
+  // Draws what is shown with the next frame, however often it is called until then.
   draw() {
-    if (!this.picture) return;
+    if (!this.picture || this.frame !== null) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      this.paint();
+    });
+  }
+
+  paint() {
     const context = this.canvas.getContext("2d");
     onWhite(context, this.picture.image);
     const shown = this.shown();
     const dim = this.lit !== null && shown.includes(this.lit);
     for (const object of shown) {
       context.globalAlpha = dim && object !== this.lit ? DIMMED : 1;
-      context.drawImage(object.layer, 0, 0);
+      drawLayer(context, object.layer);
     }
     context.globalAlpha = 1;
     this.drawMarks(context);
@@ -79,7 +88,7 @@ export class Viewer {
     const context = canvas.getContext("2d");
     onWhite(context, image);
     for (const object of this.shown()) {
-      context.drawImage(layerOf(await this.shapeOf(object, width, height), this.colorOf(object)), 0, 0);
+      drawLayer(context, layerOf(await this.shapeOf(object, width, height), this.colorOf(object)));
     }
     this.drawMarks(context);
     return canvas;

@@ -20,12 +20,23 @@ from neuraltuning.serving.api.app import create_app
 from neuraltuning.serving.api.service import Engine, ModelCard
 from neuraltuning.serving.demo.app import add_demo
 from neuraltuning.serving.demo.examples import PICKED, SPLIT
-from neuraltuning.serving.engine_types import ChatQuery, Event, Failed, Finished, MaskFound, PictureDrawn, TextPiece
-from tests.serving.api.fake_engine import FakeEngine
+from neuraltuning.serving.engine_types import (
+    ChatQuery,
+    ConversationTooLong,
+    Event,
+    Failed,
+    Finished,
+    MaskFound,
+    OnEvent,
+    PictureDrawn,
+    TextPiece,
+)
+from tests.serving.api.fake_engine import FakeEngine, FakeTicket
 from tests.serving.api.serving import service, serving
 
 T = TypeVar("T")
 SCORE = 0.93
+LONGEST_TEXT = 2000
 
 
 class ScriptedEngine(FakeEngine):
@@ -33,12 +44,19 @@ class ScriptedEngine(FakeEngine):
 
     Attributes:
         model: what is looked into; None refuses.
+        room_for_turns: earlier turns that it has room for.
     """
 
     def __init__(self, model: MultitaskModel | None = None, *, pause: float = 0.0, room: int = 64) -> None:
         super().__init__(pause=pause, room=room)
         self.model = model
         self.events = scripted_events
+        self.room_for_turns = 8
+
+    def submit(self, query: ChatQuery, on_event: OnEvent) -> FakeTicket:
+        if len(query.earlier) > self.room_for_turns or len(query.text) > LONGEST_TEXT:
+            raise ConversationTooLong("the conversation is too long; leave out earlier turns.")
+        return super().submit(query, on_event)
 
     def run(self, model: str, work: Callable[[MultitaskModel], T]) -> Future[T]:
         future: Future[T] = Future()

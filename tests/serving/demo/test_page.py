@@ -419,18 +419,18 @@ def test_a_server_that_is_gone_is_said_and_the_question_stays(page: Page, engine
 
 def test_a_conversation_that_is_too_long_goes_on_in_a_new_one(page: Page, address: str, engine: ScriptedEngine) -> None:
     begin(page, address)
+    engine.room_for_turns = 0
     ask(page, "How many objects are there?")
-    error = {"message": "The conversation is too long.", "code": "context_length_exceeded", "param": None, "type": ""}
-    page.route(
-        "**/v1/chat/completions",
-        lambda route: route.fulfill(status=400, json={"error": error}),
-        times=1,
-    )
     ask(page, SEGMENT)
-    expect(page.locator(".problem")).to_contain_text("The conversation is too long.")
+    expect(page.locator(".problem")).to_contain_text("The conversation is too long")
     page.get_by_role("button", name="Ask in a new conversation").click()
     expect(page.locator("#legend li")).to_have_count(3)
     assert engine.queries[-1].earlier == ()
+    ask(page, "New conversations are no way out. " * 100)
+    page.get_by_role("button", name="New conversation", exact=True).click()
+    ask(page, "It is the text itself. " * 100)
+    expect(page.locator(".problem")).to_contain_text("The conversation is too long")
+    expect(page.locator(".problem button")).to_have_count(0)
 
 
 def test_a_reply_that_was_cut_off_says_so(page: Page, address: str) -> None:

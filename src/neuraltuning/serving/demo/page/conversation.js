@@ -9,7 +9,8 @@ let turnCount = 0;
 
 // A turn: what was asked, and what has come of it so far.
 // picture: what it is about, or null: a drawing is made of words alone, and its turn stands by itself.
-// conversation: turns with the same number belong together. alone: it doesn't go on with the earlier ones.
+// conversation: turns with the same number belong together. alone: it is not to go on with the earlier ones; `goesOn`
+// says whether it did.
 // objects: as the server sends them, with `hidden` and what the viewer adds. drawings: { seed, url }.
 // state: "streaming", "done", "stopped" or "failed"; then `problem` says of what.
 export function newTurn(conversation, picture, text, alone) {
@@ -20,6 +21,7 @@ export function newTurn(conversation, picture, text, alone) {
     picture,
     text,
     alone,
+    goesOn: false,
     reply: "",
     objects: [],
     drawings: [],

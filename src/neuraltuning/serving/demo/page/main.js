@@ -190,7 +190,9 @@ async function converse(turn, seed, onDelta) {
   refresh(turn);
   state.views.get(turn).element.scrollIntoView({ block: "end", behavior: "smooth" });
   announce("The model is replying.");
-  const body = { model: state.session.model, messages: messagesOf(turn, state.turns), seed, mask_png: true };
+  const messages = messagesOf(turn, state.turns);
+  turn.goesOn = messages.length > 1;
+  const body = { model: state.session.model, messages, seed, mask_png: true };
   try {
     turn.reason = await streamChat(body, asking.signal, onDelta);
     turn.state = "done";

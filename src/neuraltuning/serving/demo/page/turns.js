@@ -115,10 +115,10 @@ export class TurnView {
   problem() {
     const { problem } = this.turn;
     if (!problem) return [];
-    const wayOut = problem.code === "context_length_exceeded"
-      ? this.button("Ask in a new conversation", "afresh")
-      : this.button("Try again", "again");
-    return [node("div", { class: "problem" }, node("p", {}, problem.message), wayOut)];
+    const box = node("div", { class: "problem" }, node("p", {}, problem.message));
+    if (problem.code !== "context_length_exceeded") box.append(this.button("Try again", "again"));
+    else if (this.turn.goesOn) box.append(this.button("Ask in a new conversation", "afresh"));
+    return [box];
   }
 
   button(label, action) {

@@ -175,6 +175,7 @@ def test_an_unknown_model_is_not_found(api: Caller) -> None:
 def test_unknown_addresses_and_methods(api: Caller) -> None:
     assert error_of(api.get("/v1/nothing"), 404)["type"] == "not_found_error"
     assert error_of(api.get("/v1/models/../../etc/passwd"), 404)
+    assert error_of(api.post("/v1/segment/", {}), 404)
     response = api.get(URL)
     assert error_of(response, 405)
     assert response.headers["allow"] == "POST"

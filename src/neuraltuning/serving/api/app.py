@@ -76,6 +76,7 @@ def create_app(
         description="Chat about pictures, masks and drawing, by OpenAI's rules; docs/serving.md says more.",
         docs_url=None,  # those pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to whatever host the request named
     )
     app.state.limits = service.limits
     app.add_middleware(

@@ -47,7 +47,8 @@ async def answer_chat(service: Service, request: Request, body: ChatRequest) -> 
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
     if body.stream:
         first = await replying.next()  # what fails at once still gets a status of its own
-        return _EventStream(_events(replying, first, head, body), service.limits.seconds + SLOW_READER_SECONDS)
+        events = _events(replying, first, head, body, request.state.request_id)
+        return _EventStream(events, service.limits.seconds + SLOW_READER_SECONDS)
     finished = await replying.finished()
     completion = await asyncio.to_thread(_completion, finished, head, body.mask_png)
     return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
@@ -98,7 +99,9 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _events(replying: Replying, event: Event, head: dict[str, Any], body: ChatRequest) -> AsyncIterator[str]:
+async def _events(
+    replying: Replying, event: Event, head: dict[str, Any], body: ChatRequest, request_id: str
+) -> AsyncIterator[str]:
     """The reply as server-sent events, from its first event in the engine on."""
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     chunk = ChatChunk(**head, object="chat.completion.chunk", choices=[])
@@ -121,7 +124,7 @@ async def _events(replying: Replying, event: Event, head: dict[str, Any], body: 
     except Exception as error:
         found = api_error(error)
         if found.status_code == 500:
-            logger.exception("The stream %s failed.", head["id"])
+            logger.exception("Request %s failed in its stream.", request_id)
         yield f"data: {json.dumps(found.body)}\n\n"
 
 

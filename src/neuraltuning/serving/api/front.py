@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Front:
     """ASGI middleware around the whole application.
 
-    A POST holds one of the gate's places until its answer is sent; what has to be undone then is entered into
-    `request.state.at_end`, an `ExitStack`.
+    A POST holds one of the gate's places until its answer is sent. Endpoints find in `request.state` an `ExitStack`,
+    `at_end`, for what has to be undone then, and the `request_id` that the client is told.
     """
 
     def __init__(self, app: ASGIApp, *, access: Access, gate: Gate, limits: Limits, metrics: Metrics) -> None:
@@ -51,7 +51,7 @@ class Front:
 
         try:
             with ExitStack() as at_end:
-                scope.setdefault("state", {})["at_end"] = at_end
+                scope.setdefault("state", {}).update(at_end=at_end, request_id=request_id)
                 try:
                     self.access.check(scope["path"], Headers(scope=scope))
                     if scope["method"] == "POST":

@@ -211,6 +211,19 @@ def test_what_would_change_the_meaning_is_refused(api: Caller, field: str, value
     assert words in error["message"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_does_not_fill_the_memory_with_masks(
+    api: Caller, engine: FakeEngine, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neuraltuning.serving.api.service.MAX_MASK_BYTES", 6 * 4)  # one of two
+    engine.pause = 0.05
+    response = api.post(URL, chat("segment", data_url(png(6, 4)), stream=stream))
+    error = events_of(response)[-1]["error"] if stream else error_of(response, 400)
+    assert error["code"] == "too_many_masks"
+    engine.wait_until_idle()
+    assert engine.cancelled == 1
+
+
 def test_a_stream_gives_each_piece_as_it_comes(api: Caller) -> None:
     events = events_of(api.post(URL, chat("segment", data_url(png()), stream=True)))
     assert events.pop() == "[DONE]"

@@ -14,6 +14,8 @@ MAX_DRAWINGS = 10
 """Pictures drawn for one request."""
 MAX_VALUES = 100_000
 """Values in a body's JSON, which take far more memory than their text."""
+MAX_MASK_BYTES = 2**28
+"""Memory of one reply's masks, a byte a pixel: a model can go round in circles, about a large picture too."""
 
 
 @dataclass(frozen=True)

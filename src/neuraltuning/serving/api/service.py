@@ -13,10 +13,19 @@ from fastapi import Request
 
 from neuraltuning.serving.api.admission import Gate
 from neuraltuning.serving.api.errors import ApiError
-from neuraltuning.serving.api.limits import Limits
+from neuraltuning.serving.api.limits import MAX_MASK_BYTES, Limits
 from neuraltuning.serving.api.metrics import Metrics
 from neuraltuning.serving.api.pictures import Pictures
-from neuraltuning.serving.engine_types import ChatQuery, EngineStatistics, Event, Failed, Finished, OnEvent, Ticket
+from neuraltuning.serving.engine_types import (
+    ChatQuery,
+    EngineStatistics,
+    Event,
+    Failed,
+    Finished,
+    MaskFound,
+    OnEvent,
+    Ticket,
+)
 
 if TYPE_CHECKING:
     from neuraltuning.model import MultitaskModel
@@ -148,6 +157,7 @@ class Replying:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._ticket: Ticket | None = None
         self._closed = False
+        self._mask_bytes = 0
 
     def submit(self) -> None:
         """Hands the query over, from any thread; it takes the time of reading its text."""
@@ -165,7 +175,7 @@ class Replying:
         """The next event; never `Failed`.
 
         Raises:
-            ApiError: 504: the time is over.
+            ApiError: 504: the time is over; 400: there are too many masks.
             Exception: what the query failed of.
         """
         try:
@@ -174,6 +184,11 @@ class Replying:
             raise _too_late(self._seconds) from None
         if isinstance(event, Failed):
             raise event.error
+        if isinstance(event, MaskFound):
+            self._mask_bytes += event.mask.nbytes
+            if self._mask_bytes > MAX_MASK_BYTES:
+                message = "The reply has too many masks for so large a picture; send it smaller, or ask for less."
+                raise ApiError(400, message, code="too_many_masks")
         if isinstance(event, Finished):
             counts = (event.prompt_tokens, event.cached_tokens, event.completion_tokens)
             self._metrics.counted(self._query.model, *counts)

@@ -280,9 +280,16 @@ def test_drawings_are_shown_with_their_seeds(page: Page, address: str, engine: S
     ask(page, "Please draw two dogs on a green background.")
     expect(page.locator(".words").nth(1)).to_have_text("Here is the picture.")
     expect(page.locator(".drawing")).to_have_text(["Seed 0Save"])
+    room, engine.room = engine.room, 0
     page.get_by_role("button", name="Another one").click()
+    expect(page.locator(".problem")).to_be_visible()
+    engine.room = room
+    page.get_by_role("button", name="Another one").focus()
+    page.keyboard.press("Enter")
     expect(page.locator(".drawing")).to_have_text(["Seed 0Save", "Seed 1Save"])
     expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator(".problem")).to_have_count(0)
+    expect(page.get_by_role("button", name="Another one")).to_be_focused()
     assert [(query.seed, query.image, query.earlier) for query in engine.queries[1:]] == [(0, None, ()), (1, None, ())]
     with page.expect_download() as saving:
         page.locator(".drawing").nth(1).get_by_role("button").click()
@@ -368,6 +375,12 @@ def test_a_reply_can_be_stopped(page: Page, address: str, engine: ScriptedEngine
     expect(page.locator(".words").nth(2)).to_contain_text("word1")
     page.keyboard.press("Escape")
     expect(page.locator(".turn").nth(2)).to_contain_text("Stopped.")
+    page.fill("#text", SEGMENT)
+    page.keyboard.press("Enter")
+    expect(page.locator(".mention")).to_have_count(1)  # its mask is still to come
+    page.keyboard.press("Escape")
+    expect(page.locator(".turn").nth(3)).to_contain_text("Stopped.")
+    expect(page.locator(".mention.waiting")).to_have_count(0)
 
 
 def test_what_is_too_much_for_the_model_is_said_and_asked_again(

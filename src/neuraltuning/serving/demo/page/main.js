@@ -74,10 +74,10 @@ function usePicture(picture) {
 function show(turn) {
   const before = state.current;
   state.current = turn;
-  if (turn?.picture && turn.picture !== state.picture) {
-    state.picture = turn.picture;
-    state.conversation = turn.conversation;
-    offer();
+  if (turn?.picture) {
+    const other = turn.picture !== state.picture;
+    Object.assign(state, { picture: turn.picture, conversation: turn.conversation });
+    if (other) offer();
   }
   byId("begin").hidden = state.picture !== null;
   byId("stage").hidden = byId("switch").hidden = state.picture === null;

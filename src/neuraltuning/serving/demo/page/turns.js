@@ -19,6 +19,8 @@ export class TurnView {
     this.colorOf = colorOf;
     this.words = node("p", { class: "words" });
     this.more = node("div", { class: "more" });
+    this.figures = new Map();
+    this.another = this.button("Another one", "drawAgain");
     const asked = node("div", { class: "asked" }, node("p", {}, turn.text));
     if (first && turn.picture) asked.prepend(node("img", { src: turn.picture.url, alt: turn.picture.name }));
     this.element = node("li", { class: "turn" }, asked, node("div", { class: "answer" }, this.words, this.more));
@@ -28,7 +30,6 @@ export class TurnView {
   // Brings the element up to the turn; `current` says whether it is the one that the picture shows.
   refresh(current) {
     const { turn } = this;
-    this.element.classList.toggle("current", current);
     this.element.classList.toggle("streaming", turn.state === "streaming");
     this.drawWords();
     const notes = [
@@ -36,12 +37,14 @@ export class TurnView {
       turn.reason === "length" && NOTES.length,
       turn.state === "done" && !turn.reply.trim() && NOTES.empty,
     ].filter(Boolean);
+    const focused = document.activeElement;
     this.more.replaceChildren(
       ...this.drawings(),
       ...notes.map((note) => node("p", { class: "soft" }, note)),
       ...this.problem(),
       ...(!current && turn.state !== "failed" ? [this.button("Show this reply", "show")] : []),
     );
+    if (focused !== document.activeElement && this.more.contains(focused)) focused.focus();
   }
 
   // The reply's words. Those that stand already are kept, so that the focus stays where it is.
@@ -57,7 +60,7 @@ export class TurnView {
     for (const surplus of kept.slice(parts.length)) surplus.remove();
     for (const button of this.words.querySelectorAll(".mention")) {
       const object = this.turn.objects[button.dataset.index];
-      button.classList.toggle("waiting", !object?.layer);
+      button.classList.toggle("waiting", !object?.layer && (Boolean(object) || this.turn.state === "streaming"));
       button.setAttribute("aria-pressed", !object?.hidden);
       button.title = object?.hidden ? "Show its mask" : "Hide its mask";
     }
@@ -91,32 +94,31 @@ export class TurnView {
     }
   }
 
+  // Figures and the button below them stay the same elements, so that pictures don't flicker and the focus stays.
   drawings() {
-    const { drawings, state, text } = this.turn;
-    if (!drawings.length) return [];
-    const figures = drawings.map(({ seed, url }) =>
-      node(
-        "figure",
-        { class: "drawing" },
-        node("img", { src: url, alt: `What was drawn for “${text}”, seed ${seed}` }),
-        node(
-          "figcaption",
-          {},
-          node("span", { class: "soft" }, `Seed ${seed}`),
-          node("button", { class: "quiet", onclick: () => save(url, `drawing-seed-${seed}.png`) }, "Save"),
-        ),
-      ),
+    const { drawings } = this.turn;
+    for (const drawing of drawings) if (!this.figures.has(drawing)) this.figures.set(drawing, this.figure(drawing));
+    const figures = drawings.map((drawing) => this.figures.get(drawing));
+    return figures.length ? [node("div", { class: "drawings" }, ...figures), this.another] : [];
+  }
+
+  figure({ seed, url }) {
+    const keep = () => save(url, `drawing-seed-${seed}.png`);
+    const caption = node(
+      "figcaption",
+      {},
+      node("span", { class: "soft" }, `Seed ${seed}`),
+      node("button", { class: "quiet", type: "button", onclick: keep }, "Save"),
     );
-    const again = this.button("Another one", "drawAgain");
-    again.disabled = state === "streaming";
-    return [node("div", { class: "drawings" }, ...figures), again];
+    const image = node("img", { src: url, alt: `What was drawn for “${this.turn.text}”, seed ${seed}` });
+    return node("figure", { class: "drawing" }, image, caption);
   }
 
   problem() {
     const { problem } = this.turn;
     if (!problem) return [];
     const box = node("div", { class: "problem" }, node("p", {}, problem.message));
-    if (problem.code !== "context_length_exceeded") box.append(this.button("Try again", "again"));
+    if (problem.code !== "context_length_exceeded") box.append(this.button("Try again", this.turn.drawings.length ? "drawAgain" : "again"));
     else if (this.turn.goesOn) box.append(this.button("Ask in a new conversation", "afresh"));
     return [box];
   }

@@ -79,8 +79,10 @@ def attention(
     """Draw where <OBJ> and words of a reply look in the image."""
     if (split is None) == (image is None):
         raise InputError("Give either --image with --text, or --split.")
-    if (text is None) != (image is None) or (reply is not None and image is None):
-        raise InputError('--image needs --text "Please segment the cat."; --text and --reply go with an --image.')
+    if (text is None) != (image is None) or (image is None and (reply is not None or word)):
+        raise InputError(
+            '--image needs --text "Please segment the cat."; --text, --reply and --word go with an --image.'
+        )
     with interruptible(AGAIN):
         from neuraltuning.analysis.attention import RESULT, analyse_attention, ask, open_model, split_replies, summary
         from neuraltuning.data.images import open_image

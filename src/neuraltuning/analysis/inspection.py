@@ -109,8 +109,8 @@ def inspect_reply(
         earlier: (prompt, reply) of the turns before the request, oldest first; they count as a part of the prompt.
 
     Raises:
-        InputError: the text or the reply is empty, a word isn't in the reply, or the language model has no attention
-            weights.
+        InputError: the text or the reply is empty, they are too long for the model, a word isn't in the reply, or the
+            language model has no attention weights.
     """
     if not text.strip() or not reply.strip():
         raise InputError("Looking into a reply needs the request and the reply, and one of them is empty.")
@@ -118,6 +118,11 @@ def inspect_reply(
     bos = [] if model.format.bos_id is None else [model.format.bos_id]
     n_image = 0 if image is None else model.image_length
     ids = torch.tensor([[*bos, *[IMAGE_PLACE] * n_image, *prompt_ids, *reply_ids]], device=model.device)
+    limit = model.language_model.config.get_text_config().max_position_embeddings
+    if ids.shape[1] > limit:
+        raise InputError(
+            f"Image, request and reply take {ids.shape[1]:,} tokens, and the model has room for {limit:,}: shorten them."
+        )
     start = ids.shape[1] - len(reply_ids)
     wanted = [] if image is None else _wanted(model, reply, reply_ids, words)
     described = np.zeros((0, 0), dtype=np.float32)

@@ -75,7 +75,8 @@ def test_it_grows_and_shrinks_around_what_it_holds() -> None:
 
 def test_random_sequences_of_writes_and_moves_hold_what_a_list_would() -> None:
     rng = np.random.default_rng(0)
-    cache, rows = RowCache(), []  # rows: the keys of layer 0 as (length, HEADS, SIZE)
+    cache = RowCache()
+    rows: list[Tensor] = []  # the keys of layer 0, (length, HEADS, SIZE)
     for number in range(200):
         action = rng.random()
         if not rows or (action < 0.25 and len(rows) < 6):

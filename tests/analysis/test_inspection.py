@@ -173,7 +173,7 @@ def test_without_names(folder: Path) -> None:
         (PROMPT, "", (), "one of them is empty"),
         (PROMPT, REPLY, ["squar"], "has no word 'squar'"),
         (PROMPT, REPLY, [""], "has no word ''"),
-        (PROMPT, REPLY * 40, (), "the model has room for 512: shorten them"),
+        (PROMPT, REPLY * 100, (), "the model has room for 512; shorten the texts"),
     ],
 )
 def test_bad_input(model: MultitaskModel, text: str, reply: str, words: list[str], message: str) -> None:

@@ -121,7 +121,8 @@ def inspect_reply(
     limit = model.language_model.config.get_text_config().max_position_embeddings
     if ids.shape[1] > limit:
         raise InputError(
-            f"Image, request and reply take {ids.shape[1]:,} tokens, and the model has room for {limit:,}: shorten them."
+            f"Image, request and reply take {ids.shape[1]:,} tokens, and the model has room for {limit:,}; shorten the "
+            "texts."
         )
     start = ids.shape[1] - len(reply_ids)
     wanted = [] if image is None else _wanted(model, reply, reply_ids, words)

@@ -4,7 +4,7 @@ import errno
 import json
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import Field
 from neuraltuning import Query, Reply, RunError
 from neuraltuning.cli import main
 from neuraltuning.configuration import Settings
+from neuraltuning.serving.engine_types import ChatQuery, Finished, OnEvent
 from tests.data.sources.published import refer
 
 Run = Callable[..., tuple[int, str, str]]
@@ -57,12 +58,26 @@ class FakeModel:
         return Reply("Two <OBJ> <OBJ>.", masks=masks, scores=np.ones(2, dtype=np.float32))
 
 
+class FakeEngine:
+    def __init__(self, models: Mapping[str, FakeModel], *, max_batch: int, max_waiting: int) -> None:
+        self._model = models["model"]
+        assert max_waiting >= max_batch
+
+    def submit(self, query: ChatQuery, on_event: OnEvent) -> None:
+        [reply] = self._model.reply_batch([Query(query.image, query.text)])
+        on_event(Finished(reply, "stop", 1, 0, 1))
+
+    def close(self, drain_seconds: float) -> None:
+        pass
+
+
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model folder; what is loaded from it is a `FakeModel`."""
+    """A model folder; what is loaded from it is a `FakeModel`, which a `FakeEngine` asks."""
     from neuraltuning import MultitaskModel
 
     monkeypatch.setattr(MultitaskModel, "from_pretrained", lambda folder: FakeModel())
+    monkeypatch.setattr("neuraltuning.serving.engine.Engine", FakeEngine)
     (tmp_path / "tuned").mkdir()
     return tmp_path / "tuned"
 

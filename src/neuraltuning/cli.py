@@ -30,7 +30,9 @@ from neuraltuning.serving.cli import serve
 from neuraltuning.serving.demo.cli import demo
 
 if TYPE_CHECKING:
-    from neuraltuning.prediction import Model, Request
+    from neuraltuning.model import MultitaskModel
+    from neuraltuning.prediction import Model
+    from neuraltuning.prediction_requests import Request, RequestsFile
 
 app = typer.Typer(
     name="neuraltuning",
@@ -148,10 +150,12 @@ def predict(
 
     with interruptible("What was answered is kept: run the same command again to answer the rest."):
         from neuraltuning.data.images import open_image
-        from neuraltuning.prediction import folder_requests, make_request, model_stamp, read_requests
+        from neuraltuning.prediction_answers import model_stamp
+        from neuraltuning.prediction_requests import RequestsFile, folder_requests, make_request
 
+        many: RequestsFile | list[Request]
         if requests is not None:
-            many = read_requests(requests)
+            many = RequestsFile(requests)
         elif images is not None:
             many = folder_requests(images, text or "", seed)
         else:
@@ -310,32 +314,36 @@ def _predict_one(model: Model, request: Request, out: Path, stamp: str) -> None:
     typer.echo(f"Wrote {' and '.join([*counted, 'reply.json'])} to {out}.", err=True)
 
 
-def _predict_many(model: Model, requests: list[Request], out: Path, batch_size: int, stamp: str) -> None:
+def _predict_many(
+    model: MultitaskModel, requests: RequestsFile | list[Request], out: Path, batch_size: int, stamp: str
+) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from neuraltuning.prediction import REPLY_FILE, answer_requests
+    from neuraltuning.prediction import MODEL, answer_requests
+    from neuraltuning.prediction_answers import REPLY_FILE
+    from neuraltuning.serving.engine import Engine
 
     columns = (TextColumn("Answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    failures = []
-    already = 0
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(requests))
-        for answer in answer_requests(model, requests, out, batch_size=batch_size, stamp=stamp):
-            if answer.error is not None:
-                failures.append(answer)
-                progress.console.print(f"{answer.request.id}: {answer.error}", markup=False, highlight=False)
-            already += answer.reply is None and answer.error is None
-            progress.advance(task)
-    answered = len(requests) - len(failures)
+    already, failed, first = 0, 0, ""
+    ahead = 2 * batch_size  # the next ones are ready when a place is free
+    engine = Engine({MODEL: model}, max_batch=batch_size, max_waiting=ahead)
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=len(requests))
+            for answer in answer_requests(engine, requests, out, ahead=ahead, stamp=stamp):
+                if answer.error is not None:
+                    failed += 1
+                    first = first or f"{answer.request.id}: {answer.error}"
+                    progress.console.print(f"{answer.request.id}: {answer.error}", markup=False, highlight=False)
+                already += answer.reply is None and answer.error is None
+                progress.advance(task)
+    finally:
+        engine.close(0.0)
     before = f" ({already} of them before)" if already else ""
-    typer.echo(f"Answered {answered} of {len(requests)} requests{before}: {out}/*/{REPLY_FILE}")
-    if failures:
-        first = failures[0]
-        raise RunError(
-            f"{len(failures)} of {len(requests)} requests could not be answered, the first is {first.request.id}: "
-            f"{first.error}"
-        )
+    typer.echo(f"Answered {len(requests) - failed} of {len(requests)} requests{before}: {out}/*/{REPLY_FILE}")
+    if failed:
+        raise RunError(f"{failed} of {len(requests)} requests could not be answered, the first is {first}")
 
 
 def _check_folder(folder: Path) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 from neuraltuning.errors import RunError
 
+UNFINISHED = ".writing."
+"""How the names of folders begin that `atomic_files` writes into; one that is left over is of a run that was killed."""
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str], *, directory: bool = False) -> Iterator[Path]:
@@ -71,7 +74,7 @@ def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing.", dir=target) as temporary:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=target) as temporary:
             yield Path(temporary)
             for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == last):
                 os.replace(path, target / path.name)

@@ -22,7 +22,8 @@ from neuraltuning.errors import InputError, RunError
 from neuraltuning.export.folder import export_model, export_onnx
 from neuraltuning.export.image_parts import EncoderPart
 from neuraltuning.export.language_parts import EmbeddingPart, LanguagePart
-from neuraltuning.export.part import NotExportable, Run
+from neuraltuning.export.part import NotExportable, Run, example_pixels
+from neuraltuning.export.tracing import open_file
 from neuraltuning.model import MultitaskModel
 
 PARTS = ["encoder", "projector", "embedding", "language_model", "mask_decoder"]
@@ -87,11 +88,7 @@ def test_no_file_tells_where_it_was_written(exported: Path) -> None:
         assert b"neuraltuning/" not in path.read_bytes() and b"site-packages" not in path.read_bytes()
 
 
-def test_masks_of_several_pictures_are_drawn_in_one_batch(model: MultitaskModel, exported: Path) -> None:
-    """Rows of a batch don't touch each other: two pictures give what each gives alone."""
-    from neuraltuning.export.part import example_pixels
-    from neuraltuning.export.tracing import open_file
-
+def test_the_pictures_of_a_batch_are_seen_as_each_alone(model: MultitaskModel, exported: Path) -> None:
     encoder = open_file("encoder", exported / "encoder.onnx")
     projector = open_file("projector", exported / "projector.onnx")
     pixels = example_pixels(model.encoder, 3)
@@ -120,11 +117,12 @@ def test_an_earlier_export_is_replaced_as_a_whole(model: MultitaskModel, tmp_pat
 
 def test_a_folder_with_other_files_is_refused(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
+    (tmp_path / "manifest.json").write_text('{"splits": {}}', encoding="utf-8")  # a data set's
     with pytest.raises(InputError, match="is not empty and holds no earlier export"):
         export_onnx(saved, tmp_path)
     with pytest.raises(InputError, match="is a file; name a folder"):
         export_onnx(saved, tmp_path / "thesis.tex")
-    assert os.listdir(tmp_path) == ["thesis.tex"]
+    assert sorted(os.listdir(tmp_path)) == ["manifest.json", "thesis.tex"]
 
 
 @pytest.mark.usefixtures("small")
@@ -146,13 +144,11 @@ def test_an_interruption_or_a_full_disk_leaves_nothing(
 def test_a_file_that_computes_something_else_is_not_written(
     model: MultitaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ordinary = neuraltuning.export.folder.open_file
-
-    def open_file(name: str, path: Path) -> Run:
-        run = ordinary(name, path)
+    def open_other_file(name: str, path: Path) -> Run:
+        run = open_file(name, path)
         return lambda given: {name: tensor * 1.002 for name, tensor in run(given).items()}
 
-    monkeypatch.setattr(neuraltuning.export.folder, "open_file", open_file)
+    monkeypatch.setattr(neuraltuning.export.folder, "open_file", open_other_file)
     with pytest.raises(RunError, match=r"embedding .* inputs_embeds differs by 0.002 of .* nothing was written"):
         export_model(model, tmp_path / "onnx")
     assert os.listdir(tmp_path) == []

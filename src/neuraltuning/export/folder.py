@@ -21,7 +21,14 @@ from neuraltuning.errors import InputError, RunError
 from neuraltuning.export.check import check
 from neuraltuning.export.image_parts import EncoderPart, ProjectorPart
 from neuraltuning.export.language_parts import EmbeddingPart, LanguagePart
-from neuraltuning.export.manifest import MANIFEST, TOKENIZER, TOKENIZER_FILE, describe_file, describe_folder
+from neuraltuning.export.manifest import (
+    MANIFEST,
+    TOKENIZER,
+    TOKENIZER_FILE,
+    describe_file,
+    describe_folder,
+    is_export,
+)
 from neuraltuning.export.mask_part import MaskPart
 from neuraltuning.export.part import NotExportable, Part
 from neuraltuning.export.tracing import open_file, trace
@@ -59,7 +66,7 @@ def check_target(target: Path) -> None:
     """
     if target.is_file():
         raise InputError(f"{target} is a file; name a folder for the ONNX files.")
-    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+    if target.is_dir() and any(target.iterdir()) and not is_export(target):
         raise InputError(
             f"The folder {target} is not empty and holds no earlier export, which would be replaced; name a new folder."
         )

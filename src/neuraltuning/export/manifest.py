@@ -7,6 +7,7 @@ and a prompt written, and how the files join. docs/export.md explains it, docs/e
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -27,6 +28,15 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer"
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
+
+
+def is_export(folder: Path) -> bool:
+    """Whether an export wrote `folder`; other manifests, those of data sets, have no parts that join."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"parts", "joins"} <= set(found)
 
 
 def describe_file(part: Part, path: Path, differences: Mapping[str, Difference]) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def test_a_listener_that_raises_ends_its_request_alone(wild: MultitaskModel, sta
         ({"stop": ("a", "")}, "A stop text is empty"),
         ({"text": "blue " * 495}, "tokens, those of its image among them, and the reply may have 5 more; the model"),
         ({"text": "x" * 1_000_000}, "The conversation has 1,000,000 characters"),
-        ({"earlier": (("blue " * 240, "red"), ("blue " * 240, "red"))}, "leave out earlier turns"),
+        ({"text": "Mark it.", "earlier": (("blue " * 240, "red"), ("blue " * 240, "red"))}, "leave out earlier turns"),
         ({"max_new_tokens": 500}, "or ask for a shorter reply"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_long_text_is_read_in_parts_while_others_are_answered(model: Multitask
 
 def test_earlier_turns_stand_before_the_last_one_as_in_training(model: MultitaskModel, start: Start) -> None:
     earlier = (("How many squares?", "2"), ("Find the red square.", "The red square <OBJ>."))
-    engine = start(model)
+    engine = start(model, earlier="always")
     for image in (IMAGES[0], None):
         query = chat(1, earlier=earlier, image=image, max_new_tokens=4)
         words = model.format
@@ -272,3 +272,17 @@ def test_earlier_turns_stand_before_the_last_one_as_in_training(model: Multitask
         assert one.finished.reply.text == words.text(generated.ids[0])
         assert one.finished.prompt_tokens == len(prompt) + len(opening(model, image=image is not None))
         assert len(one.finished.reply.masks) == one.finished.reply.text.count("<OBJ>")  # of this reply alone
+
+
+def test_earlier_turns_are_read_where_the_text_refers_to_them(wild: MultitaskModel, start: Start) -> None:
+    earlier = (("Find the red square.", "The red square <OBJ>."),)
+    lengths = {}
+    for setting in ("referred", "always", "never"):
+        queries = [chat(0, text=text, earlier=earlier, max_new_tokens=2) for text in ("Mark it.", "Mark the square.")]
+        heard = ask(start(wild, earlier=setting), queries)
+        lengths[setting] = [one.finished.prompt_tokens for one in heard]
+    own = [len(opening(wild, True)) + len(wild.format.prompt_ids(text)) for text in ("Mark it.", "Mark the square.")]
+    assert lengths["never"] == own
+    assert lengths["referred"][1] == own[1]
+    assert lengths["referred"][0] == lengths["always"][0] > own[0]
+    assert lengths["always"][1] > own[1]

@@ -22,7 +22,15 @@ import torch
 from neuraltuning.errors import InputError
 from neuraltuning.serving.answering import Answering
 from neuraltuning.serving.drawer import Drawer, Drawn
-from neuraltuning.serving.engine_types import ChatQuery, EngineClosed, EngineStatistics, OnEvent, QueueFull, Ticket
+from neuraltuning.serving.engine_types import (
+    ChatQuery,
+    EarlierTurns,
+    EngineClosed,
+    EngineStatistics,
+    OnEvent,
+    QueueFull,
+    Ticket,
+)
 from neuraltuning.serving.intake import make_answering
 from neuraltuning.serving.model_worker import Counts, ModelWorker
 from neuraltuning.serving.remembered import Remembered
@@ -50,6 +58,7 @@ class Engine:
         max_batch: int = 8,
         max_waiting: int = 64,
         cache_bytes: int = CACHE_BYTES,
+        earlier: EarlierTurns = "referred",
     ) -> None:
         """Starts the thread.
 
@@ -57,10 +66,11 @@ class Engine:
             models: by the names that requests call them by; see `neuraltuning.serving.models.load_models`.
             max_batch: requests that are answered at once.
             max_waiting: requests that may wait beside them.
-            cache_bytes: memory for what images and conversations need not be read for again.
+            cache_bytes: memory for what images need not be read for again.
+            earlier: when the earlier turns of a conversation are read.
         """
         self.models = {name: model.eval() for name, model in models.items()}
-        self.max_batch, self.max_waiting = max_batch, max_waiting
+        self.max_batch, self.max_waiting, self.earlier = max_batch, max_waiting, earlier
         self._remembered = Remembered(cache_bytes)
         self._drawer = Drawer(self._put_drawn)
         self._workers = {
@@ -86,7 +96,7 @@ class Engine:
             QueueFull: too many wait.
             EngineClosed: the engine shuts down.
         """
-        request = make_answering(self._model(query.model), query, on_event)
+        request = make_answering(self._model(query.model), query, on_event, self.earlier)
         with self._changed:
             if self._deadline is not None:
                 raise EngineClosed

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from neuraltuning.reply import Reply
 
 FinishReason = Literal["stop", "length"]
+EarlierTurns = Literal["referred", "always", "never"]
+"""When a model reads the earlier turns of a conversation: where the last text refers back to them ("segment it"),
+always, or never. A model that was tuned on single turns answers worse behind others (docs/serving-engine.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class ChatQuery:
         model: the tuned model's name in the engine.
         text: the user's last turn.
         image: the picture that the conversation is about, upright and RGB as `neuraltuning.data.images` opens it.
-        earlier: (prompt, reply) of each earlier turn, oldest first.
+        earlier: (prompt, reply) of each earlier turn, oldest first; when they are read is the engine's setting.
         seed: of drawn pictures, and of the choice of words where `temperature` is above 0.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn, the evener the higher it is.
         top_p: tokens are drawn from the likeliest ones that together have this probability, in (0, 1].

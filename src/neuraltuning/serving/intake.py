@@ -11,6 +11,7 @@ from neuraltuning.model import MAX_NEW_TOKENS
 from neuraltuning.serving.answering import Answering
 from neuraltuning.serving.engine_types import ChatQuery, ConversationTooLong, OnEvent
 from neuraltuning.serving.remembered import image_digest
+from neuraltuning.serving.turns import refers_back
 
 if TYPE_CHECKING:
     from neuraltuning.model import MultitaskModel
@@ -19,8 +20,14 @@ TOKEN_LETTERS = 40
 """A token is rarely longer: texts that are much too long are refused before they are read."""
 
 
-def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent) -> Answering:
+def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent, earlier: EarlierTurns) -> Answering:
     """A request that can wait for its turn.
+
+    Args:
+        model: answers it.
+        query: what is asked.
+        on_event: gets what becomes of it.
+        earlier: when its earlier turns are read.
 
     Raises:
         InputError: a setting is out of range, the text is empty, or the conversation is too long for the model.
@@ -35,8 +42,9 @@ def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent) -
             f"The conversation has {letters:,} characters, and the model has room for {limit:,} tokens; shorten it or "
             "leave out earlier turns."
         )
-    conversation = model.format.conversation_ids(query.earlier, query.text)
-    ids = [*start, *conversation]
+    read = earlier == "always" or (earlier == "referred" and refers_back(query.text))
+    turns = query.earlier if read else ()
+    ids = [*start, *model.format.conversation_ids(turns, query.text)]
     if len(ids) + longest > limit:
         raise ConversationTooLong(
             f"The conversation has {len(ids):,} tokens, those of its image among them, and the reply may have "
@@ -46,7 +54,7 @@ def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent) -
     if query.image is not None:
         mention = len(ids)
     else:
-        mention = len(ids) - len(model.format.prompt_ids(query.text)) if query.earlier else 0
+        mention = len(ids) - len(model.format.prompt_ids(query.text)) if turns else 0
     digest = None if query.image is None else image_digest(query.image)
     return Answering(query, ids, mention, longest, digest, model.format, on_event)
 

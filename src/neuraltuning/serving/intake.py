@@ -9,7 +9,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import opening
 from neuraltuning.model import MAX_NEW_TOKENS
 from neuraltuning.serving.answering import Answering
-from neuraltuning.serving.engine_types import ChatQuery, ConversationTooLong, OnEvent
+from neuraltuning.serving.engine_types import ChatQuery, ConversationTooLong, EarlierTurns, OnEvent
 from neuraltuning.serving.remembered import image_digest
 from neuraltuning.serving.turns import refers_back
 

@@ -36,14 +36,14 @@ def make_answering(model: MultitaskModel, query: ChatQuery, on_event: OnEvent, e
     longest = query.max_new_tokens or MAX_NEW_TOKENS
     limit = model.language_model.config.get_text_config().max_position_embeddings
     start = opening(model, query.image is not None)
-    letters = len(query.text) + sum(len(asked) + len(reply) for asked, reply in query.earlier)
+    read = earlier == "always" or (earlier == "referred" and refers_back(query.text))
+    turns = query.earlier if read else ()
+    letters = len(query.text) + sum(len(asked) + len(reply) for asked, reply in turns)
     if letters > TOKEN_LETTERS * limit:
         raise ConversationTooLong(
             f"The conversation has {letters:,} characters, and the model has room for {limit:,} tokens; shorten it or "
             "leave out earlier turns."
         )
-    read = earlier == "always" or (earlier == "referred" and refers_back(query.text))
-    turns = query.earlier if read else ()
     ids = [*start, *model.format.conversation_ids(turns, query.text)]
     if len(ids) + longest > limit:
         raise ConversationTooLong(

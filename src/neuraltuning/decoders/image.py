@@ -122,9 +122,11 @@ class ImageDecoder(Decoder):
         with torch.no_grad():
             for start in range(0, len(states), _BATCH):
                 components = self.components(states[start : start + _BATCH])
+                codes = [prior.sample(components, _seeds(seeds, start, number)) for number in range(self.candidates)]
+                # each by itself: kernels round batches of other sizes in another way, and it takes no longer
                 drawn = [
-                    tokenizer_part.to_images(tokenizer.decode(prior.sample(components, _seeds(seeds, start, number))))
-                    for number in range(self.candidates)
+                    [tokenizer_part.to_images(tokenizer.decode(one))[0] for one in together.split(1)]
+                    for together in codes
                 ]
                 images += drawn[0] if self.candidates == 1 else self._nearest(drawn, components, prior)
         return images

@@ -24,7 +24,8 @@ from tests.serving.api.serving import chat, data_url, png
 
 URL = "/v1/chat/completions"
 SCRIPT = """
-import sys, time
+import logging, time
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # as `main` does, before it is imported
 from types import SimpleNamespace
 from neuraltuning.errors import InputError
 from neuraltuning.serving import engine, models

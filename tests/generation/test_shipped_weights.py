@@ -44,11 +44,3 @@ def test_the_condition_decides_the_color() -> None:
     color = tokenizer.ImageTokenizer.load().decode(codes).mean((2, 3)).view(2, 4, 3).mean(1)
     red, blue = color[:, 0], color[:, 2]
     assert blue[0] - red[0] > 0.2 and red[1] - blue[1] > 0.2
-
-
-def test_a_picture_is_the_same_to_the_last_level_whatever_is_drawn_beside_it() -> None:
-    decoder = ImageDecoder(state=StateShape(words=0, hidden_size=4, free=8), encoder=load_encoder("efficientnet-lite0"))
-    states = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
-    alone = [decoder.decode(states[place : place + 1], None, None, [], [place])[0] for place in range(6)]
-    together = decoder.decode(states, None, None, [], list(range(6)))
-    assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]

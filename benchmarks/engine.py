@@ -122,7 +122,7 @@ def waiting(model: MultitaskModel, samples: list[Sample]) -> dict[str, Any]:
     engine = Engine({MODEL: model})
     first, second, streamed, alone = [], [], [], []
     for number, sample in enumerate(samples):
-        both = [about(sample)[0], about(sample)[2]]
+        both = [ChatQuery(MODEL, question.question, sample.image) for question in sample.questions[:2]]
         times = [Asked(engine, query).wait().last for query in (both if number % 2 else both[::-1])]
         first.append(times[0])
         second.append(times[1])

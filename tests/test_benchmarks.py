@@ -45,11 +45,36 @@ def test_a_benchmark_runs_and_prints_json(script: str, arguments: str, keys: set
     json.loads(printed)
 
 
-def test_the_servers_benchmark_runs_and_finds_no_wrong_answer(tmp_path: Path) -> None:
-    values = model_values(tmp_path / "parts")
-    values["llm"] = str(llm_folder(tmp_path / "llm", max_position_embeddings=2048))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny model with room for the texts of Scenes."""
+    parts = tmp_path_factory.mktemp("parts")
+    values = model_values(parts)
+    values["llm"] = str(llm_folder(parts / "long", max_position_embeddings=2048))
     model = MultitaskModel.build(validate_settings(ModelSettings, values, "the test"))
-    folder = model.save_pretrained(tmp_path / "model")
+    return model.save_pretrained(parts / "model")
+
+
+@pytest.mark.parametrize(
+    ("script", "images", "keys"),
+    [
+        ("engine", 3, {"throughput", "waiting", "sameness", "steps"}),
+        ("turns", 4, {"question", "object", "follow_up"}),
+    ],
+)
+def test_a_benchmark_of_a_model_runs(folder: Path, tmp_path: Path, script: str, images: int, keys: set[str]) -> None:
+    output = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{script}.py"), str(folder), "--images", str(images), "--output", str(output)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert keys <= set(json.loads(output.read_text()))
+
+
+def test_the_servers_benchmark_runs_and_finds_no_wrong_answer(folder: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(FOLDER / "serving.py"), str(folder), "--quick", "--output", str(tmp_path / "found.json")],
         capture_output=True,

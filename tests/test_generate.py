@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from neuraltuning.bridge import Readings
-from neuraltuning.generate import Generated, TokenStates, generate
+from neuraltuning.generate import Generated, RunningBatch, Start, TokenStates, generate, opening
+from neuraltuning.kv_cache import KeysAndValues
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE, Packer
 from neuraltuning.tasks import Example
@@ -175,6 +177,49 @@ def test_a_generated_mention_is_the_one_that_training_reads(
             assert_same_readings(of_row(found.tokens[name], row), forced.select((whose == row).nonzero()[:, 0]))
             compared.append((row, int((whose == row).sum())))
     assert max(count for _, count in compared) > 1
+
+
+def test_sequences_that_come_and_go_get_what_each_gets_alone(model: MultitaskModel) -> None:
+    """Some of them read in parts, some behind keys and values that another left, and some leave in the middle."""
+    alone = [answer(model, [row]).ids[0] for row in range(4)]
+    seen = image_tokens(model)
+    rng = np.random.default_rng(0)
+    batch = RunningBatch(model)
+    rows: dict[int, int] = {}
+    kept: dict[int, KeysAndValues] = {}
+    left = 0
+    finished: list[int] = []
+    for _ in range(400):
+        if not batch.unread and len(batch.running) < 4 and rng.random() < 0.5:
+            starts, joining = [], rng.integers(4, size=int(rng.integers(1, 3))).tolist()
+            for row in joining:
+                image = int(ROW_IMAGES[row])
+                before = opening(model, image >= 0)
+                ids = [*before, *model.format.prompt_ids(PROMPTS[row])]
+                said = len(ids) if image >= 0 else 0
+                known = kept.get(image) if image >= 0 and rng.random() < 0.7 else None
+                tokens = seen[image] if image >= 0 else None
+                starts.append(Start(ids, tokens, said, LENGTHS[row], None, known, len(before) if known else 0))
+            rows |= {id(g): row for g, row in zip(batch.join(starts), joining, strict=True)}
+        for said_now in (
+            batch.read(int(rng.choice([5, 33, 100]))) if batch.unread and rng.random() < 0.7 else batch.step()
+        ):
+            growing = said_now.growing
+            row = rows[id(growing)]
+            image = int(ROW_IMAGES[row])
+            if image >= 0 and image not in kept:
+                kept[image] = batch.keep(growing, len(opening(model, True)))
+            assert growing.reply == alone[row][: len(growing.reply)]
+            if said_now.finished:
+                assert growing.reply == alone[row]
+                finished.append(row)
+            if said_now.finished or rng.random() < 0.03:
+                left += not said_now.finished
+                batch.leave(growing)
+                batch.leave(growing)  # once more is harmless
+    assert set(finished) == {0, 1, 2, 3}
+    assert left > 3
+    assert set(kept) == {0, 1}
 
 
 def test_the_longest_reply_is_each_prompts_own(model: MultitaskModel) -> None:

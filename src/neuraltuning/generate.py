@@ -222,9 +222,8 @@ class RunningBatch:
             ids, lengths, read = [*ids, [pad]], [*lengths, 1], [*read, *([g.read for g in behind] or [0])]
         seen = [_image_vectors(g, n) for g, n in zip(rows, lengths, strict=False)]
         vectors = [v for v in seen if v is not None]
-        whole = torch.cat(vectors)[None] if vectors else None
-        order = torch.zeros(1, dtype=torch.int64, device=model.device)
-        embeds = model.embed(torch.tensor(ids, device=model.device), whole, order)
+        image = (torch.cat(vectors)[None], torch.tensor([0], device=model.device)) if vectors else ()
+        embeds = model.embed(torch.tensor(ids, device=model.device), *image)
         starts = torch.tensor(read, device=model.device)
         self.cache.begin(first, starts, width, max(read))
         steps = torch.arange(width, device=model.device)

@@ -225,7 +225,7 @@ class Engine:
         """Lets waiting requests into the batch, in their order, as far as there are places."""
         places = self.max_batch - sum(len(worker.answering) for worker in self._workers.values())
         for request in list(self._waiting):
-            if places > 0 and self._workers[request.query.model].admits(request):
+            if places > 0 and self._workers[request.query.model].admit(request):
                 self._waiting.remove(request)
                 places -= 1
 

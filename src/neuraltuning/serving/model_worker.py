@@ -116,8 +116,8 @@ class ModelWorker:
         """The requests in the batch."""
         return self._answering
 
-    def admits(self, request: Answering) -> bool:
-        """Whether a request may join now; those that may are joined by the next `work`.
+    def admit(self, request: Answering) -> bool:
+        """Takes a request in, which the next `work` begins to read, if it may join now.
 
         One at a time is read if it is long, and one of those about an image that no one has read yet.
         """

@@ -129,6 +129,18 @@ def test_the_page_shows_scores_differences_and_verdicts(make_grid: MakeGrid, res
     assert study[1]["verdicts"] == {"free": "reproduced", "teacher_forced": "undecided"}
 
 
+def test_a_study_whose_reference_is_missing_compares_nothing(
+    make_grid: MakeGrid, results: Path, tmp_path: Path
+) -> None:
+    grid = make_grid()
+    for run in grid.variants[1].candidates[0]:
+        save(results, run.name, [0.5, 0.6])
+    text = write_page(grid, results, tmp_path / "page.md", "x").read_text()
+    assert "*Not run yet: plain.*" in text
+    row = next(line for line in text.splitlines() if line.startswith("| **LoRA**"))
+    assert row.endswith("| 2 | 55.0 ± 0.0 | - |  |")
+
+
 def test_a_grid_without_results_says_so(make_grid: MakeGrid, results: Path, tmp_path: Path) -> None:
     text = write_page(make_grid(), results, tmp_path / "page.md", "x").read_text()
     assert "4 runs are still to be made" in text

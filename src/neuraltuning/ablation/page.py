@@ -92,6 +92,8 @@ def _study(grid: Grid, name: str, outcomes: Sequence[VariantOutcome]) -> str:
     lines = [f"## {name[:1].upper()}{name[1:]}", "", study.question + (f" {study.paper}" if study.paper else ""), ""]
     if not outcomes:
         return "\n".join([*lines, "*Not run yet.*", ""])
+    if missing := sorted(set(study.variants) - {outcome.name for outcome in outcomes}):
+        lines += [f"*Not run yet: {', '.join(missing)}.*", ""]
     forced = bool(outcomes[0].forced.get(study.task))
     score = _score_name(study.task)
     head = ["variant", "seeds", f"{title(study.task)}, {score}, free"]
@@ -101,11 +103,12 @@ def _study(grid: Grid, name: str, outcomes: Sequence[VariantOutcome]) -> str:
     for outcome in outcomes:
         cells = [_variant(outcome), str(len(outcome.seeds)), _spread(outcome.scores.get(study.task))]
         cells += [_spread(outcome.forced.get(study.task))] if forced else []
-        cells += [_difference(outcome, way) for way in WAYS if way == FREE or forced]
+        for way in WAYS if forced else (FREE,):
+            cells.append("reference" if outcome.name == study.reference else _difference(outcome, way))
         cells.append(_verdict(outcome))
         lines.append(_row(cells))
     baselines = ", ".join(f"{title(k).lower()} {100 * v:.1f}" for k, v in outcomes[0].baselines.items())
-    lines += ["", f"On the same items: {baselines}." if baselines else ""]
+    lines += ["", *([f"On the same items: {baselines}.", ""] if baselines else [])]
     others = [task for task in outcomes[0].scores if task != study.task]
     if others:
         lines += ["The other tasks of these runs, free:", ""]
@@ -143,7 +146,7 @@ def _spread(spread: Spread | None) -> str:
 def _difference(outcome: VariantOutcome, way: str) -> str:
     found = outcome.differences.get(way)
     if found is None:
-        return "reference" if not outcome.differences else "-"
+        return "-"
     if found.interval is None or found.p_value is None:
         return f"{100 * found.mean:+.1f}"
     low, high = (100 * end for end in found.interval)

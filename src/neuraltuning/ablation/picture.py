@@ -23,7 +23,7 @@ def draw_differences(studies: Mapping[str, Sequence[VariantOutcome]], path: Path
             rows += [(outcome.name, outcome) for outcome in compared]
     if not rows:
         return False
-    figure = Figure(figsize=(8.0, 0.6 + 0.32 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8.0, 0.9 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, (_, outcome) in enumerate(rows):
         for way, (color, marker, label, shift) in STYLES.items():
@@ -39,12 +39,12 @@ def draw_differences(studies: Mapping[str, Sequence[VariantOutcome]], path: Path
     for tick, (_, outcome) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if outcome is None else "normal")
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("difference of each item's score from the reference's (points; 95 % interval)")
+    axes.set_xlabel("difference from the reference, points")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), loc="lower right", fontsize=8, framealpha=0.9)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
     return True

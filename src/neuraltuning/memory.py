@@ -1,14 +1,21 @@
-"""Keeping freed memory: what training on a CPU allocates and frees again in each step. Knows nothing of networks."""
+"""What a process does with memory: training keeps what it frees, a server stays steady. Knows nothing of networks."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Callable
 
 # Of glibc's mallopt (malloc.h): give back what is free at the top of the heap beyond so many bytes; allocate so many
-# blocks at most by mapping them, each of which goes back when it is freed.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+# blocks at most by mapping them, each of which goes back when it is freed; have so many heaps at most.
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
+
+KERNELS = 32
+"""That oneDNN keeps in a server: a step's products have seven shapes."""
+HEAPS = 2
+"""Of a server's threads together."""
 
 
 def keep_freed_memory() -> None:
@@ -18,11 +25,28 @@ def keep_freed_memory() -> None:
     in between, and each of their pages costs a fault when it is touched again: on a virtual machine more than the
     arithmetic on it (docs/training.md). For a process of one's own, not for a library's import.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
+    mallopt = _mallopt()
     mallopt(_TRIM_THRESHOLD, _NEVER)
     mallopt(_MMAP_MAX, 0)
+
+
+def keep_memory_steady() -> None:
+    """Has a process that answers requests of all sizes for weeks not grow by what its libraries set aside for each.
+
+    oneDNN keeps a compiled kernel for each of the last 1,024 shapes of a product, and every prompt's length is another
+    one; those of the running batch's steps are a few. glibc gives threads heaps of their own, each of which keeps what
+    it once held. An environment variable of either's that is set stays as it is. For a process of one's own.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        _mallopt()(_ARENA_MAX, HEAPS)
+
+
+def _mallopt() -> Callable[[int, int], object]:
+    """glibc's; elsewhere one that does nothing."""
+    if sys.platform.startswith("linux"):
+        try:
+            return ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):
+            pass
+    return lambda parameter, value: None

@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from neuraltuning.errors import InputError
+from neuraltuning.memory import keep_memory_steady
 from neuraltuning.serving.api.access import OPEN_PATHS
 from neuraltuning.serving.api.app import create_app
 from neuraltuning.serving.api.limits import Limits
@@ -81,6 +82,7 @@ def serve(
     Raises:
         InputError: the address can't be used or needs a key, a host can't be allowed, or a model can't be loaded.
     """
+    keep_memory_steady()
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -18,7 +18,9 @@ ratio is of two things that were measured in turns in the same run:
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
+import io
 import json
 import os
 import platform
@@ -37,7 +39,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import torch
+from PIL import Image
 from serving_requests import DRAW, Request, about, bad_requests, caption, good_requests, mixed, picture_url
 from transformers import DynamicCache
 
@@ -53,6 +57,8 @@ MODEL = "served"
 SAME_MASK = 0.98
 """IoU from which a mask counts as the same: batches of other sizes round differently in bfloat16."""
 SAME_SCORE = 0.02
+SAME_LEVELS = 1
+"""Of 255, by which a pixel of a drawn picture may differ."""
 BAD_SHARE = 0.2
 ERROR_FIELDS = {"message", "type", "param", "code"}
 PARTS = ["throughput", "waiting", "soak"]
@@ -223,20 +229,35 @@ def answer_of(request: Request, response: httpx.Response) -> dict[str, Any]:
     if "choices" not in found:
         return {"text": found["text"], "objects": found["objects"], "images": []}
     message = found["choices"][0]["message"]
-    return {"text": message["content"], "objects": message["objects"], "images": message["images"]}
+    return {
+        "text": message["content"],
+        "objects": message["objects"],
+        "images": [drawn["image_url"]["url"] for drawn in message["images"]],
+    }
 
 
 def difference(alone: dict[str, Any], answer: dict[str, Any]) -> str:
-    """ "" where an answer is exactly the one that was given alone, "rounding" where it means the same, else "wrong"."""
+    """Nothing where an answer is the one that was given alone, "rounding" where it means the same, else "wrong"."""
     if alone == answer:
         return ""
-    if (alone["text"], alone["images"]) != (answer["text"], answer["images"]):
+    if alone["text"] != answer["text"] or len(alone["images"]) != len(answer["images"]):
+        return "wrong"
+    drawn = (apart(*pair) for pair in zip(alone["images"], answer["images"], strict=True))
+    if any(levels > SAME_LEVELS for levels in drawn):
         return "wrong"
     pairs = list(zip(alone["objects"], answer["objects"], strict=True))
     close = all(
         abs(one["score"] - other["score"]) <= SAME_SCORE and overlap(one, other) >= SAME_MASK for one, other in pairs
     )
     return "rounding" if close else "wrong"
+
+
+def apart(one: str, other: str) -> int:
+    """By how many of 255 levels two pictures differ at most."""
+    first, second = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(url.rpartition(",")[2])))).astype(int) for url in (one, other)
+    )
+    return int(np.abs(first - second).max())
 
 
 def overlap(one: dict[str, Any], other: dict[str, Any]) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from neuraltuning.errors import InputError
 from neuraltuning.interruption import interruptible
+from neuraltuning.serving.engine_types import EarlierTurns
 
 KEY_VARIABLE = "NEURALTUNING_API_KEY"
 
@@ -31,6 +32,9 @@ def serve(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; further ones get 429.")] = 32,
+    earlier_turns: Annotated[
+        str, typer.Option(help="When a conversation's earlier turns are read: referred, always, never.")
+    ] = "referred",
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, in MB.")] = 32,
     max_megapixels: Annotated[int, typer.Option(min=1, max=64, help="Largest picture.")] = 16,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply that may be asked for.")] = 1024,
@@ -46,6 +50,8 @@ def serve(
     """Serve tuned models over HTTP, as OpenAI's clients call them."""
     folders = model_folders(models)
     key = _api_key(api_key_file)
+    if earlier_turns not in get_args(EarlierTurns):
+        raise InputError(f"--earlier-turns is {', '.join(get_args(EarlierTurns))}; not {earlier_turns[:60]!r}.")
     try:
         from neuraltuning.serving.api.limits import Limits
         from neuraltuning.serving.api.server import ServerSettings
@@ -67,6 +73,7 @@ def serve(
         ),
         batch_size=batch_size,
         queue=queue,
+        earlier=cast(EarlierTurns, earlier_turns),
         image_hosts=tuple(allow_image_host or ()),
         origins=tuple(allow_origin or ()),
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def load_models(folders):
     return {{name: SimpleNamespace(decoders_by_token={{"<OBJ>": None}}) for name in folders}}
 
 models.load_models = load_models
-engine.Engine = lambda models, **options: FakeEngine(pause=0.3)
+engine.Engine = lambda models, **options: FakeEngine(pause={pause})
 from neuraltuning.cli import main
 main()
 """
@@ -47,11 +48,13 @@ main()
 class Server:
     """A server's process on an engine of rules."""
 
-    def __init__(self, folder: Path, *options: str, loading: float = 0.0, broken: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *options: str, loading: float = 0.0, broken: bool = False, pause: float = 0.3
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        script = SCRIPT.format(loading=loading, broken=broken)
+        script = SCRIPT.format(loading=loading, broken=broken, pause=pause)
         command = [sys.executable, "-c", script, "serve", str(folder), "--port", str(port), *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
@@ -76,8 +79,8 @@ class Server:
 
 
 @contextmanager
-def started(folder: Path, *options: str, loading: float = 0.0, broken: bool = False) -> Iterator[Server]:
-    server = Server(folder, *options, loading=loading, broken=broken)
+def started(folder: Path, *options: str, **behaviour: Any) -> Iterator[Server]:
+    server = Server(folder, *options, **behaviour)
     try:
         yield server
     finally:
@@ -92,7 +95,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_it_loads_serves_and_drains(folder: Path) -> None:
-    with started(folder, loading=0.5) as server:
+    with started(folder, loading=0.5, pause=0.6) as server:
         assert server.wait_for("/readyz", 503).json()["error"]["code"] == "loading"
         assert httpx.get(f"{server.address}/healthz").status_code == 200
         server.wait_for("/readyz", 200)
@@ -128,14 +131,16 @@ def test_what_is_not_finished_in_time_ends_with_an_error(folder: Path) -> None:
 
 
 def test_told_twice_it_stops_at_once(folder: Path) -> None:
-    with started(folder) as server:
+    with started(folder, pause=5.0) as server:
         server.wait_for("/readyz", 200)
         with httpx.stream("POST", server.address + URL, json=chat("segment", stream=True), timeout=20) as response:
             next(response.iter_lines())
             server.process.send_signal(signal.SIGINT)
             server.wait_for("/readyz", 503)
+            start = time.monotonic()
             server.process.send_signal(signal.SIGINT)
             assert server.told()[0] == 0
+            assert time.monotonic() - start < 10
 
 
 def test_a_model_that_can_not_be_loaded_ends_it(folder: Path) -> None:
@@ -171,6 +176,10 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"Port {port} can't be used" in refusal(str(folder), "--port", str(port))
+
+
+def test_earlier_turns_are_read_in_one_of_three_ways(folder: Path) -> None:
+    assert "referred, always, never; not 'sometimes'" in refusal(str(folder), "--earlier-turns", "sometimes")
 
 
 def test_only_names_can_be_allowed_as_hosts(folder: Path) -> None:

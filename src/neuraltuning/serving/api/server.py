@@ -31,6 +31,7 @@ from neuraltuning.serving.api.service import ModelCard, Service
 
 if TYPE_CHECKING:
     from neuraltuning.serving.engine import Engine
+    from neuraltuning.serving.engine_types import EarlierTurns
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class ServerSettings:
         limits: of one request.
         batch_size: requests that are answered at once.
         queue: requests that may wait beside them.
+        earlier: when the earlier turns of a conversation are read.
         image_hosts: from which pictures may be fetched.
         origins: sites whose pages may call the API.
         open_paths: paths that take no key.
@@ -60,6 +62,7 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     batch_size: int = 8
     queue: int = 32
+    earlier: EarlierTurns = "referred"
     image_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     open_paths: tuple[str, ...] = OPEN_PATHS
@@ -185,7 +188,8 @@ class _Loading:
             from neuraltuning.serving.models import load_models
 
             models = load_models(self._folders)
-            engine = Engine(models, max_batch=self._settings.batch_size, max_waiting=self._settings.queue)
+            settings = self._settings
+            engine = Engine(models, max_batch=settings.batch_size, max_waiting=settings.queue, earlier=settings.earlier)
             now = int(time.time())
             cards = {name: ModelCard(name, now, tuple(model.decoders_by_token)) for name, model in models.items()}
         except Exception as error:

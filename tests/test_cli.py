@@ -4,7 +4,7 @@ import errno
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,23 +19,13 @@ from neuraltuning import Query, Reply, RunError
 from neuraltuning.cli import main
 from neuraltuning.configuration import Settings
 from neuraltuning.serving.engine_types import ChatQuery, Finished, OnEvent
+from tests.command_line import Run, command_line
 from tests.data.sources.published import refer
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: arguments -> (exit status, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neuraltuning", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return int(caught.value.code or 0), said.out, said.err
-
-    return call
+    return command_line(monkeypatch, capsys)
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:

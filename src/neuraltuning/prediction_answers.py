@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neuraltuning.files import UNFINISHED, atomic_files, write_json
 from neuraltuning.prediction_requests import Request
@@ -47,6 +47,7 @@ def write_answer(folder: Path, request: Request, image: Image.Image | None, repl
     """
     from PIL import Image as Pillow
 
+    from neuraltuning.data.records import encode_mask
     from neuraltuning.report.overlay import draw_masks
 
     with atomic_files(folder, last=REPLY_FILE) as temporary:
@@ -57,7 +58,7 @@ def write_answer(folder: Path, request: Request, image: Image.Image | None, repl
             objects.append(
                 {
                     "mask": name,
-                    "segmentation": _run_lengths(mask),
+                    "segmentation": encode_mask(mask),
                     "bbox": [float(side) for side in box],
                     "area": int(mask.sum()),
                     "score": float(score),
@@ -91,12 +92,3 @@ def is_answered(folder: Path, request: Request, stamp: str) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and (record.get("model"), record.get("request")) == (stamp, request.model_dump())
-
-
-def _run_lengths(mask: Any) -> dict[str, Any]:
-    """A (height, width) bool mask as COCO's compressed run lengths, with `counts` as text."""
-    import numpy as np
-    from pycocotools import mask as coco
-
-    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

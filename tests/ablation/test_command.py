@@ -22,7 +22,7 @@ def test_the_page_of_a_grid_without_results(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(tmp_path / "ablation.md")
     text = (tmp_path / "ablation.md").read_text()
     assert "--limit 0" in text  # the command that made it
-    assert "from 0 runs" in text
+    assert "from 0 of 63 runs" in text
 
 
 def test_a_range_from_the_command_line(tmp_path: Path) -> None:
@@ -39,6 +39,7 @@ def test_a_range_from_the_command_line(tmp_path: Path) -> None:
         (["quickstart.yaml", "--over", "alpha=0.1,1.2"], "variant 'alpha 1.2': alpha must be in [0, 1], got 1.2"),
         (["quickstart.yaml", "--over", "alpha=0.1,0.2", "--seeds", "one"], "--seeds one: write whole numbers"),
         (["quickstart.yaml"], "configures one run: say what to vary by --over"),
+        (["grids/ablation.yaml", "--jobs", "2", "--limit", "1"], "leave --jobs out"),
         (["none.yaml"], "There is no configuration file"),
     ],
 )

@@ -116,7 +116,7 @@ def test_the_page_shows_scores_differences_and_verdicts(make_grid: MakeGrid, res
     page = write_page(grid, results, tmp_path / "page.md", "neuraltuning ablate grid.yaml")
     text = page.read_text()
     assert "neuraltuning ablate grid.yaml" in text
-    assert "4 runs, 4.0 core-hours" in text
+    assert "4 of 4 runs, 4.0 core-hours" in text
     assert "still to be made" not in text
     row = next(line for line in text.splitlines() if line.startswith("| **LoRA**"))
     assert "5.19 M parameters" in row

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neuraltuning.cli import main
 from neuraltuning.configuration import dump_settings, validate_settings
 from neuraltuning.data.sample import Sample
 from neuraltuning.model import MultitaskModel
 from neuraltuning.tasks import get_task
 from neuraltuning.training.settings import RunSettings
+from tests.command_line import Run, command_line
 from tests.tiny_models import lively, model_values, sample
 
 TASKS = (
     *("referring_segmentation", "reasoning_segmentation", "captioning"),
     *("visual_question_answering", "text_to_image"),
 )
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,17 +68,8 @@ def lora_run(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command line in this process: arguments -> (exit status, standard output, standard error)."""
-
-    def call(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["neuraltuning", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return int(caught.value.code or 0), said.out, said.err
-
-    return call
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return command_line(monkeypatch, capsys)
 
 
 def strict_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from neuraltuning.analysis.attention import Asked, analyse_attention, split_repl
 from neuraltuning.analysis.inspection import PARTS, Inspection, Look, inspect_reply
 from neuraltuning.analysis.results import ATTENTION
 from neuraltuning.model import MultitaskModel
-from tests.analysis.conftest import Command, strict_json
+from tests.analysis.conftest import strict_json
+from tests.command_line import Run
 from tests.tiny_models import LAYERS, sample
 
 SQUARES = sample()
@@ -28,7 +29,7 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_with_a_given_reply(run: Path, image: Path, tmp_path: Path, command: Command) -> None:
+def test_a_picture_with_a_given_reply(run: Path, image: Path, tmp_path: Path, command: Run) -> None:
     reply = "The red square <OBJ> and the blue square <OBJ>."
     status, said, _ = command(
         *("analyse", "attention", run, "--image", image, "--text", "Segment both.", "--reply", reply),
@@ -55,7 +56,7 @@ def test_a_picture_with_a_given_reply(run: Path, image: Path, tmp_path: Path, co
 
 
 def test_a_picture_with_the_models_own_reply(
-    run: Path, image: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    run: Path, image: Path, tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("neuraltuning.model.MAX_NEW_TOKENS", 12)
     arguments = ("analyse", "attention", run / "model", "--image", image, "--text", "Segment the red square.")
@@ -68,7 +69,7 @@ def test_a_picture_with_the_models_own_reply(
 
 
 def test_a_split_is_counted_and_the_first_are_drawn(
-    run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "DRAWN", 2)
     status, said, _ = command(
@@ -138,7 +139,7 @@ def test_the_replies_of_a_split_know_what_else_is_in_the_image(run: Path) -> Non
     ],
 )
 def test_bad_input_is_a_sentence(
-    run: Path, image: Path, tmp_path: Path, command: Command, arguments: list[str], message: str
+    run: Path, image: Path, tmp_path: Path, command: Run, arguments: list[str], message: str
 ) -> None:
     given = [str(image) if argument == "IMAGE" else argument for argument in arguments]
     status, said, error = command("analyse", "attention", run, *given, "--output", tmp_path / "out")

@@ -18,7 +18,8 @@ from neuraltuning.analysis.results import NEURONS
 from neuraltuning.analysis.run_examples import RunExamples, run_examples, run_settings
 from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
-from tests.analysis.conftest import TASKS, Command, strict_json
+from tests.analysis.conftest import TASKS, strict_json
+from tests.command_line import Run
 from tests.tiny_models import LAYERS
 
 D_Z = 16
@@ -99,7 +100,7 @@ def test_own_replies_are_the_models(model: MultitaskModel, examples: RunExamples
     measure_rates(model, found, lambda done, of: None)
 
 
-def test_the_command_writes_a_result_a_table_and_pictures(run: Path, tmp_path: Path, command: Command) -> None:
+def test_the_command_writes_a_result_a_table_and_pictures(run: Path, tmp_path: Path, command: Run) -> None:
     status, said, _ = command("analyse", "neurons", run, "--samples", 3, "--output", tmp_path)
     assert status == 0 and said.splitlines()[-1] == str(tmp_path / "neurons.json")
     found = strict_json(tmp_path / "neurons.json")
@@ -124,7 +125,7 @@ def test_the_command_writes_a_result_a_table_and_pictures(run: Path, tmp_path: P
     assert "referring segmentation and reasoning segmentation share more neurons" in said
 
 
-def test_other_tasks_can_be_called_related(run: Path, tmp_path: Path, command: Command) -> None:
+def test_other_tasks_can_be_called_related(run: Path, tmp_path: Path, command: Run) -> None:
     pair = "captioning+visual_question_answering"
     status, _, _ = command(
         "analyse", "neurons", run, "--samples", 2, "--own-replies", "--related", pair, "--output", tmp_path
@@ -147,9 +148,7 @@ def test_relations_that_a_run_lacks_are_passed_over(run: Path) -> None:
         (["RUN", "--related", "captioning"], "--related captioning: write two tasks"),
     ],
 )
-def test_bad_input_is_a_sentence(
-    run: Path, lora_run: Path, command: Command, arguments: list[str], message: str
-) -> None:
+def test_bad_input_is_a_sentence(run: Path, lora_run: Path, command: Run, arguments: list[str], message: str) -> None:
     folders = {"RUN": str(run), "LORA": str(lora_run)}
     status, said, error = command("analyse", "neurons", *(folders.get(a, a) for a in arguments))
     assert status == 2 and message in error and not said

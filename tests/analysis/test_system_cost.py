@@ -23,7 +23,8 @@ from neuraltuning.model import MultitaskModel
 from neuraltuning.model_settings import ModelSettings
 from neuraltuning.packing import Packer
 from neuraltuning.tasks import Example
-from tests.analysis.conftest import Command, strict_json
+from tests.analysis.conftest import strict_json
+from tests.command_line import Run
 from tests.tiny_models import llm_folder, model_settings, sample
 
 LLAMA2_7B = ModelSettings(llm="llama2-7b", encoder="clip-vit-large-patch14", decoders={"mask": {}})
@@ -175,7 +176,7 @@ def test_times_and_memory_are_measured(tmp_path: Path) -> None:
     assert found["image_tokens"] == 16 and found["text_tokens"] > 5
 
 
-def test_the_command_counts_and_measures_a_run(run: Path, command: Command) -> None:
+def test_the_command_counts_and_measures_a_run(run: Path, command: Run) -> None:
     status, said, _ = command("analyse", "cost", run)
     path = run / "analysis" / "cost.json"
     assert status == 0 and said.splitlines()[-1] == str(path)
@@ -190,7 +191,7 @@ def test_the_command_counts_and_measures_a_run(run: Path, command: Command) -> N
         assert one["parameters_total"] == sum(one["parameters"].values())
 
 
-def test_the_command_counts_a_configuration(run: Path, parts: Path, tmp_path: Path, command: Command) -> None:
+def test_the_command_counts_a_configuration(run: Path, parts: Path, tmp_path: Path, command: Run) -> None:
     llm = str(llm_folder(parts / "qwen2", "qwen2"))
     status, said, _ = command(
         *("analyse", "cost", run / "configuration.yaml", "--llm", llm, "--text-tokens", 20, "--image-tokens", 9),
@@ -224,7 +225,7 @@ def test_the_bar_is_met() -> None:
         (["RUN", "--llm", "llama2-7b"], "A run has its own --llm and --encoder"),
     ],
 )
-def test_bad_input_is_a_sentence(run: Path, command: Command, arguments: list[str], message: str) -> None:
+def test_bad_input_is_a_sentence(run: Path, command: Run, arguments: list[str], message: str) -> None:
     status, said, error = command("analyse", "cost", *(run if a == "RUN" else a for a in arguments))
     assert status == 2 and message in error and not said
 

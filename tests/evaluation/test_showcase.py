@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neuraltuning.data.records import encode_mask
 from neuraltuning.evaluation.evaluator import Answered
-from neuraltuning.evaluation.showcase import encode_rle, mentions_in, write_showcase
+from neuraltuning.evaluation.showcase import mentions_in, write_showcase
 from neuraltuning.reply import Reply
 from neuraltuning.report.run_files import read_run
 from neuraltuning.tasks import Example, ScoringResources, Task, get_task
@@ -161,7 +162,7 @@ def test_masks_are_written_as_coco_writes_them() -> None:
     from pycocotools import mask as coco
 
     mask = sample().objects[1].mask
-    encoded = encode_rle(mask)
+    encoded = encode_mask(mask)
     assert encoded["size"] == [40, 48]
     assert isinstance(encoded["counts"], str)
     np.testing.assert_array_equal(coco.decode(encoded).astype(bool), mask)

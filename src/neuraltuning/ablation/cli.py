@@ -37,6 +37,8 @@ def ablate(
     limit: Annotated[int | None, typer.Option(min=0, help="Stop after so many runs; 0: only write the page.")] = None,
 ) -> None:
     """Run a grid of variants over seeds, each run once, and compare them in pairs."""
+    if jobs > 1 and limit is not None:
+        raise InputError("--limit counts the runs of one process: leave --jobs out with it.")
     with interruptible("What was run is kept: run the same command again to go on."):
         from neuraltuning.ablation.grid import expand, load_grid
         from neuraltuning.ablation.over import grid_over
@@ -48,7 +50,7 @@ def ablate(
         else:
             grid = load_grid(configuration)
         folder = results or output / "results"
-        if jobs > 1 and limit is None:
+        if jobs > 1:
             from neuraltuning.ablation.processes import side_by_side
 
             side_by_side(jobs, [*sys.argv[1:], "--jobs", "1"])

@@ -16,7 +16,7 @@ from neuraltuning.ablation.comparison import FORCED, FREE, Spread, VariantOutcom
 from neuraltuning.ablation.grid import Grid
 from neuraltuning.ablation.picture import draw_differences
 from neuraltuning.ablation.results import Result, read_result
-from neuraltuning.ablation.schedule import chosen_runs, jobs
+from neuraltuning.ablation.schedule import chosen_runs, expected_runs, jobs
 from neuraltuning.files import atomic_path, write_json
 from neuraltuning.report.metric_names import metric_name, title
 from neuraltuning.tasks import get_task
@@ -67,7 +67,7 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         command,
         "```",
         "",
-        f"from {len(made)} runs, {hours:.1f} core-hours in all"
+        f"from {len(made)} of {expected_runs(grid)} runs, {hours:.1f} core-hours in all"
         + (f" ({left} runs are still to be made: what stands here is what there is)." if left else "."),
         f"Each variant is run with the seeds {seeds}; all runs of a seed share one start (alignment and warm-up), see "
         "the same images in the same order, and are scored on the same items.",

@@ -125,13 +125,14 @@ def _make(job: Job, grid: Grid, maker: Maker, output: Path, results: Path) -> No
 
 
 def _discard_losers(grid: Grid, maker: Maker, output: Path, results: Path) -> None:
-    for variant in grid.variants:
-        chosen = chosen_runs(variant, results)
-        if chosen is not None:
-            winners = {run.name for v in grid.variants for run in chosen_runs(v, results) or ()}
-            for runs in variant.candidates:
-                if runs[0].name not in winners and read_result(results, runs[0].name) is not None:
-                    maker.discard(runs[0].name, output)
+    """Removes what was trained only to be chosen from, once that is done."""
+    chosen = [chosen_runs(variant, results) for variant in grid.variants]
+    winners = {run.name for runs in chosen for run in runs or ()}
+    for variant, runs in zip(grid.variants, chosen, strict=True):
+        if runs is not None:
+            for candidate in variant.candidates:
+                if candidate[0].name not in winners and read_result(results, candidate[0].name) is not None:
+                    maker.discard(candidate[0].name, output)
 
 
 def _is_done(job: Job, grid: Grid, results: Path) -> bool:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from neuraltuning.data.records import encode_mask
 from neuraltuning.files import write_json
 from neuraltuning.reply import Reply
 from neuraltuning.tasks import Example, ScoringResources, Task
@@ -60,10 +58,10 @@ def _write_item(
         "reference": example.reply,
         "scores": {k: round(float(v), 4) for k, v in values.items()},
         "masks": [
-            {"rle": encode_rle(mask), "score": round(float(score), 4), "phrase": phrase}
+            {"rle": encode_mask(mask), "score": round(float(score), 4), "phrase": phrase}
             for mask, score, phrase in zip(reply.masks, reply.scores, mentions_in(reply.text), strict=False)
         ],
-        "target_masks": [encode_rle(mask) for mask in example.targets.get("<OBJ>", ())],
+        "target_masks": [encode_mask(mask) for mask in example.targets.get("<OBJ>", ())],
         "verdict": "success" if success else "failure",
     }
     if example.image is not None:
@@ -87,11 +85,3 @@ def mentions_in(text: str, token: str = "<OBJ>") -> list[str]:
         words = piece.replace(".", ",").split(",")[-1].strip()
         mentions.append(words.removeprefix("and ").strip())
     return mentions
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """A (H, W) mask as COCO's compressed run-length encoding."""
-    from pycocotools import mask as coco
-
-    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}

@@ -24,6 +24,7 @@ from neuraltuning.serving.answering import Answering
 from neuraltuning.serving.drawer import Drawer, Drawn
 from neuraltuning.serving.engine_types import (
     ChatQuery,
+    Counts,
     EarlierTurns,
     EngineClosed,
     EngineStatistics,
@@ -32,7 +33,7 @@ from neuraltuning.serving.engine_types import (
     Ticket,
 )
 from neuraltuning.serving.intake import make_answering
-from neuraltuning.serving.model_worker import Counts, ModelWorker
+from neuraltuning.serving.model_worker import ModelWorker
 from neuraltuning.serving.remembered import Remembered
 
 if TYPE_CHECKING:

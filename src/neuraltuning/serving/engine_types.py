@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length"]
 EarlierTurns = Literal["referred", "always", "never"]
 """When a model reads the earlier turns of a conversation: where the last text refers back to them ("segment it"),
-always, or never. A model that was tuned on single turns answers worse behind others (docs/serving-engine.md)."""
+always, or never. A model that was tuned on single turns answers worse behind others (docs/serving.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,17 +148,11 @@ class Ticket(Protocol):
         """Ends the request: its place is free before the next step, and no event follows. Harmless afterwards."""
 
 
-@dataclass(frozen=True)
-class EngineStatistics:
-    """What the engine did since it started, and what it does now.
+@dataclass
+class Counts:
+    """What a model did since the engine started.
 
     Attributes:
-        waiting: requests that no step has read yet.
-        running: requests that are being answered.
-        finished: requests that were answered.
-        failed: requests that failed.
-        cancelled: requests that were cancelled before their end.
-        refused: requests that met a full queue.
         prompt_tokens: tokens before the replies of the requests that were begun.
         cached_tokens: those of them that were not read again.
         completion_tokens: tokens of replies.
@@ -167,6 +161,29 @@ class EngineStatistics:
         image_misses: images that the encoder read.
         prefix_hits: requests that began at remembered keys and values.
         prefix_misses: requests about an image that did not.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    steps: int = 0
+    image_hits: int = 0
+    image_misses: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+
+
+@dataclass
+class EngineStatistics(Counts):
+    """What the engine did since it started, its models together, and what it does now.
+
+    Attributes:
+        waiting: requests that no step has read yet.
+        running: requests that are being answered.
+        finished: requests that were answered.
+        failed: requests that failed.
+        cancelled: requests that were cancelled before their end.
+        refused: requests that met a full queue.
         cache_bytes: what features, keys and values are remembered in.
     """
 
@@ -176,12 +193,4 @@ class EngineStatistics:
     failed: int = 0
     cancelled: int = 0
     refused: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    steps: int = 0
-    image_hits: int = 0
-    image_misses: int = 0
-    prefix_hits: int = 0
-    prefix_misses: int = 0
     cache_bytes: int = 0

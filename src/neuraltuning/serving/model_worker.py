@@ -17,6 +17,7 @@ from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.generate import RunningBatch, Said, Start, opening
 from neuraltuning.sampling import sampler
 from neuraltuning.serving.answering import Answering, Occurrence
+from neuraltuning.serving.engine_types import Counts
 from neuraltuning.serving.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -63,20 +64,6 @@ class Drawing:
             [] if image is None else [(image.height, image.width)],
             [d.answering.query.seed for d in drawings],
         )
-
-
-@dataclass
-class Counts:
-    """What a worker did so far; see `EngineStatistics`."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    steps: int = 0
-    image_hits: int = 0
-    image_misses: int = 0
-    prefix_hits: int = 0
-    prefix_misses: int = 0
 
 
 @dataclass(eq=False)

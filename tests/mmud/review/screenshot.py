@@ -14,7 +14,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from neuraltuning.mmud.review.queue import ReviewQueue
-from tests.mmud.review.serving import chromium, serving
+from tests.chromium import chromium
+from tests.mmud.review.serving import serving
 from tests.mmud.review.tagged import write_tagged
 
 

@@ -1,21 +1,17 @@
-"""The review page for tests: its server in a thread, and the Chromium that is installed."""
+"""The review page's server in a thread, for tests."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 
 import uvicorn
-from playwright.sync_api import Browser, sync_playwright
 
 from neuraltuning.mmud.review.app import create_app
 from neuraltuning.mmud.review.queue import ReviewQueue
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @contextlib.contextmanager
@@ -32,14 +28,3 @@ def serving(queue: ReviewQueue, reviewer: str = "") -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
-
-
-@contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser, from `CHROMIUM`."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            yield browser
-        finally:
-            browser.close()

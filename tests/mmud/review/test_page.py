@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from neuraltuning.mmud.records import Annotation, Review, Tagging
 from neuraltuning.mmud.review.queue import ReviewQueue
 from neuraltuning.mmud.workspace import Workspace
-from tests.mmud.review.serving import CHROMIUM, chromium, serving
+from tests.chromium import CHROMIUM, chromium, strict_page
+from tests.mmud.review.serving import serving
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -33,15 +34,8 @@ def address(queue: ReviewQueue) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test where a script fails."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    yield opened
-    context.close()
-    assert [error for error in errors if "Failed to load resource" not in error] == []
+    with strict_page(browser) as opened:
+        yield opened
 
 
 def open_item(page: Page, address: str, number: int, reviewer: str = "ada") -> None:

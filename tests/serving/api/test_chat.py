@@ -11,21 +11,10 @@ import pytest
 from PIL import Image
 
 from neuraltuning.data.records import decode_mask
-from neuraltuning.serving.api.app import create_app
 from tests.serving.api.fake_engine import FakeEngine
-from tests.serving.api.serving import Caller, chat, data_url, error_of, events_of, png, service
+from tests.serving.api.serving import Caller, chat, data_url, error_of, events_of, png
 
 URL = "/v1/chat/completions"
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def api(engine: FakeEngine) -> Caller:
-    return Caller(create_app(service(engine)))
 
 
 def said(role: str, content: Any) -> dict[str, Any]:

@@ -16,16 +16,6 @@ from tests.serving.api.serving import Caller, error_of, service
 URL = "/v1/images/generations"
 
 
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def api(engine: FakeEngine) -> Caller:
-    return Caller(create_app(service(engine)))
-
-
 def test_each_picture_has_a_seed_of_its_own(api: Caller, engine: FakeEngine) -> None:
     drawn = api.post(URL, {"prompt": "Two dogs.", "n": 3, "seed": 5}).json()
     pictures = [Image.open(io.BytesIO(base64.b64decode(picture["b64_json"]))) for picture in drawn["data"]]

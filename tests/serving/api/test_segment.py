@@ -5,24 +5,12 @@ from __future__ import annotations
 import base64
 import io
 
-import pytest
 from PIL import Image
 
-from neuraltuning.serving.api.app import create_app
 from tests.serving.api.fake_engine import FakeEngine
-from tests.serving.api.serving import Caller, data_url, error_of, png, service
+from tests.serving.api.serving import Caller, data_url, error_of, png
 
 URL = "/v1/segment"
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def api(engine: FakeEngine) -> Caller:
-    return Caller(create_app(service(engine)))
 
 
 def test_masks_of_a_picture(api: Caller, engine: FakeEngine) -> None:

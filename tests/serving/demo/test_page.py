@@ -29,7 +29,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from neuraltuning.model import MultitaskModel
 from neuraltuning.report.overlay import PALETTE
 from neuraltuning.serving.engine import Engine
-from tests.mmud.review.serving import CHROMIUM, chromium
+from tests.chromium import CHROMIUM, chromium, strict_page
 from tests.serving.api.fake_engine import until
 from tests.serving.demo.scripted import SCORE, ScriptedEngine, demo, scene
 
@@ -61,15 +61,8 @@ def address(engine: ScriptedEngine) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test where a script fails, or does what the page's policy forbids."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True)
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    yield opened
-    context.close()
-    assert [error for error in errors if "Failed to load resource" not in error] == []
+    with strict_page(browser, accept_downloads=True) as opened:
+        yield opened
 
 
 def begin(page: Page, address: str, example: int | None = SUITCASE) -> None:

@@ -34,7 +34,7 @@ quickstart benchmark: $(INSTALLED)
 	$(BIN)/neuraltuning report runs/$@
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

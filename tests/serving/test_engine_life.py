@@ -279,8 +279,8 @@ def test_hundreds_of_requests_leave_nothing_behind(wild: MultitaskModel, start: 
 
     def living() -> tuple[int, int]:
         gc.collect()
-        things = gc.get_objects()
-        tensors = [thing for thing in things if issubclass(type(thing), torch.Tensor)]
+        # Tensors with numbers in them: what an export left in this process has shapes of symbols alone.
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
         return len(tensors), sum(t.numel() for t in tensors)
 
     some(60)

@@ -68,8 +68,36 @@ def test_a_servers_threads_share_a_few_heaps() -> None:
     assert heaps["steady"] <= 2 < heaps["as usual"]
 
 
+HOLES = """
+import sys, time
+from neuraltuning import memory
+
+memory.TRIM_SECONDS = 0.01
+if sys.argv[1] == "steady":
+    memory.keep_memory_steady()
+blocks = [bytearray(b"x") * (64 << 10) for _ in range(3200)]
+del blocks[::2], blocks[:-1]
+time.sleep(0.5)
+pages = int(open("/proc/self/statm").read().split()[1])
+print(pages * 4096 >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
+def test_a_server_gives_back_what_is_free_below_what_is_used() -> None:
+    resident = {
+        way: int(subprocess.run([sys.executable, "-c", HOLES, way], capture_output=True, text=True, check=True).stdout)
+        for way in ("steady", "as usual")
+    }
+    assert resident["steady"] < 100 < 200 <= resident["as usual"]
+
+
 def test_what_is_set_for_a_server_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda *arguments: pytest.fail("loads a library"))
+    class Library:
+        malloc_trim = staticmethod(lambda pad: None)
+        mallopt = staticmethod(lambda *arguments: pytest.fail("sets an option"))
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Library)
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "5")
     keep_memory_steady()

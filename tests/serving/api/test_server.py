@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from neuraltuning.cli import app
 from neuraltuning.errors import InputError
+from neuraltuning.serving.api import server as api_server
 from neuraltuning.serving.cli import KEY_VARIABLE, model_folders
 from tests.serving.api.serving import chat, data_url, png
 
@@ -203,3 +204,19 @@ def test_help_needs_nothing_heavy() -> None:
     code = "import sys, neuraltuning.serving.cli\nprint('torch' in sys.modules or 'fastapi' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "False"
+
+
+def test_no_packet_waits_for_another_ones_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nagle's algorithm and a client's delayed acknowledgement cost each answer 40 ms."""
+    at_once = []
+
+    def accept(server: api_server.DrainingServer, sockets: list[socket.socket]) -> None:
+        with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as accepted:
+            at_once.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(api_server.DrainingServer, "run", accept)
+    monkeypatch.setattr(api_server._Loading, "start", lambda loading: None)
+    monkeypatch.setattr(api_server._Loading, "finish", lambda loading: None)
+    monkeypatch.setattr(api_server, "keep_memory_steady", lambda: None)
+    api_server.serve({}, api_server.ServerSettings(port=0), lambda address: None)
+    assert at_once == [1]

@@ -331,3 +331,22 @@ def test_requests_may_come_from_many_threads(wild: MultitaskModel, start: Start)
         thread.join(60.0)
     assert wrong == []
     until(lambda: engine.statistics().finished == 30)
+
+
+def test_no_thread_outlives_the_engine(wild: MultitaskModel, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of torch's that runs when the interpreter ends aborts the process."""
+    [drawer] = [decoder for decoder in map(wild.decoder, wild.decoders) if not decoder.about_input]
+    draw, begun = drawer.decode, threading.Event()
+
+    def slowly(*args: object) -> object:
+        begun.set()
+        time.sleep(0.3)
+        return draw(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drawer, "decode", slowly)
+    engine = start(wild, max_batch=8)
+    for n in range(60):
+        engine.submit(chat(0, text=f"Draw: {n} squares.", max_new_tokens=24, seed=n), Heard())
+    assert begun.wait(30)
+    engine.close(0.0)
+    assert not {"engine", "drawer"} & {thread.name for thread in threading.enumerate()}

@@ -15,6 +15,8 @@ from neuraltuning.serving.model_worker import Drawing
 
 MOST = 4
 """Pictures that are drawn at once; more would let the first of them wait for long."""
+LONGEST = 20.0
+"""Seconds that the end waits for a drawing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,13 @@ class Drawer:
         self._waiting.put(drawing)
 
     def close(self) -> None:
-        """Ends the thread once what it draws is drawn; nothing of it is waited for."""
+        """Ends the thread, which first draws to the end what it has begun.
+
+        That is waited for: a thread of torch's that still runs when the interpreter ends makes the process abort.
+        """
         self._waiting.put(None)
+        if self._thread is not None:
+            self._thread.join(LONGEST)
 
     def _work(self) -> None:
         ended = False

@@ -34,7 +34,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ SAME_LEVELS = 1
 BAD_SHARE = 0.2
 ERROR_FIELDS = {"message", "type", "param", "code"}
 PARTS = ["throughput", "waiting", "soak"]
+Serve = Callable[[], AbstractContextManager[httpx.Client]]
+"""Gives a server's client."""
 GONE_EVERY = 50
 """Of so many requests of the soak one client goes away before its answer."""
 
@@ -112,7 +114,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, -(-int(share * 1000) * len(values) // 1000) - 1)]
 
 
-def throughput(model: Path, samples: list[Sample], rounds: int) -> dict[str, Any]:
+def throughput(serve: Serve, samples: list[Sample], rounds: int) -> dict[str, Any]:
     """Requests a second and latencies, one after the other and 8 at a time."""
     per_round = len(samples) // (rounds + 1)
     warming = [request for sample in samples[:per_round] for request in about(MODEL, sample)]
@@ -123,7 +125,7 @@ def throughput(model: Path, samples: list[Sample], rounds: int) -> dict[str, Any
         requests = [about(MODEL, sample)[place % 3] for place, sample in enumerate(chosen)]
         entry: dict[str, Any] = {"requests": len(requests)}
         for name, workers in (("one", 1), ("concurrent", CONCURRENT)):
-            with server(model) as client, ThreadPoolExecutor(workers) as pool:
+            with serve() as client, ThreadPoolExecutor(workers) as pool:
                 list(pool.map(lambda request, client=client: timed(client, request), warming[: 2 * CONCURRENT]))
                 start = time.perf_counter()
                 seconds = list(pool.map(lambda request, client=client: timed(client, request), requests))
@@ -222,9 +224,9 @@ def first_token(client: httpx.Client, path: Path, samples: list[Sample]) -> dict
     }
 
 
-def waiting(model: Path, first: list[Sample], second: list[Sample]) -> dict[str, Any]:
+def waiting(serve: Serve, model: Path, first: list[Sample], second: list[Sample]) -> dict[str, Any]:
     """How long a client waits for a second question's answer, and for a first token; each about other images."""
-    with server(model) as client:
+    with serve() as client:
         return {"second_question": second_question(client, first), "first_token": first_token(client, model, second)}
 
 
@@ -295,9 +297,9 @@ def leave(client: httpx.Client, request: Request, generator: random.Random) -> N
         client.post(request.path, json=request.body, timeout=generator.uniform(0.01, 0.5))
 
 
-def soak(model: Path, samples: list[Sample], count: int) -> dict[str, Any]:
+def soak(serve: Serve, samples: list[Sample], count: int) -> dict[str, Any]:
     """Mixed requests at 8 at a time."""
-    with server(model) as client, ThreadPoolExecutor(CONCURRENT) as pool:
+    with serve() as client, ThreadPoolExecutor(CONCURRENT) as pool:
         drawing = Request("drawing", DRAW, {"model": MODEL, "prompt": "A dog."})
         draws = send(client, drawing).status_code == 200
         good = list(good_requests(MODEL, samples, draws=draws))
@@ -389,15 +391,20 @@ def main() -> None:
         given.images, given.rounds, given.questions, given.soak = 12, 1, 4, 60
     data = SceneDataset("test", given.images)
     samples = [data[number] for number in range(given.images)]
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "throughput": lambda: throughput(given.model, samples, given.rounds),
-        "waiting": lambda: waiting(given.model, samples[: given.questions], samples[-given.questions :]),
-        "soak": lambda: soak(given.model, samples[: 2 if given.quick else 12], given.soak),
-    }
     found: dict[str, Any] = {"model": given.model.name, "machine": machine(given.model)}
-    for name in given.what:
-        found[name] = parts[name]()
-        print(json.dumps({name: found[name]}), file=sys.stderr)
+    with ExitStack() as stack:
+        serve: Serve = lambda: server(given.model)  # noqa: E731
+        if given.quick:  # one server for all
+            client = stack.enter_context(serve())
+            serve = lambda: nullcontext(client)  # noqa: E731
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "throughput": lambda: throughput(serve, samples, given.rounds),
+            "waiting": lambda: waiting(serve, given.model, samples[: given.questions], samples[-given.questions :]),
+            "soak": lambda: soak(serve, samples[: 2 if given.quick else 12], given.soak),
+        }
+        for name in given.what:
+            found[name] = parts[name]()
+            print(json.dumps({name: found[name]}), file=sys.stderr)
     print(json.dumps(found, indent=2))
     if given.output:
         write_json(given.output, found)

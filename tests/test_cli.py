@@ -36,6 +36,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> N
 
 
 class FakeModel:
+    def to(self, device: object) -> FakeModel:
+        return self
+
     def reply_batch(self, queries: list[Query]) -> list[Reply]:
         return [self._reply(query) for query in queries]
 

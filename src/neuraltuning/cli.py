@@ -165,11 +165,12 @@ def predict(
             if image is not None:
                 open_image(image)  # refused now rather than after the model was loaded
 
+        from neuraltuning.device import best_device
         from neuraltuning.model import MultitaskModel
         from neuraltuning.model_folder import find_model
 
         folder = find_model(model)
-        loaded = MultitaskModel.from_pretrained(folder)
+        loaded = MultitaskModel.from_pretrained(folder).to(best_device())
         if many:
             _predict_many(loaded, many, out, batch_size, model_stamp(folder))
         else:

@@ -23,6 +23,7 @@ from neuraltuning.ablation.results import Result
 from neuraltuning.ablation.schedule import RUNS
 from neuraltuning.configuration import dump_settings, load_settings
 from neuraltuning.data.source import category_names, open_split
+from neuraltuning.device import best_device
 from neuraltuning.evaluation.evaluator import Answered, Runner, collect_examples, score_split
 from neuraltuning.evaluation.metrics.image_features import encoder_features
 from neuraltuning.evaluation.progress import evaluation_progress
@@ -85,7 +86,7 @@ def train(settings: RunSettings, name: str, output: Path) -> Result:
 def score(settings: RunSettings, result: Result, split: str, output: Path) -> None:
     """Scores the model of a trained run on a split, freely generated and teacher-forced, into `result`."""
     started = time.monotonic()
-    model = MultitaskModel.from_pretrained(output / RUNS / result.name)
+    model = MultitaskModel.from_pretrained(output / RUNS / result.name).to(best_device())
     source, own_name = settings.data.of_split(split)
     samples = open_split(source.source, own_name, settings.data.seed, settings.evaluation.samples[split])
     items = collect_examples(settings, samples, own_name, settings.mixture_of(source))

@@ -24,6 +24,7 @@ from neuraltuning.analysis.inspection import OBJECT_TOKEN, Inspection, Look, ins
 from neuraltuning.analysis.neurons import Report
 from neuraltuning.analysis.results import ATTENTION
 from neuraltuning.analysis.run_examples import run_examples, run_settings
+from neuraltuning.device import best_device
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.interval import ItemStatistics, Score
 from neuraltuning.files import atomic_files, write_json
@@ -165,7 +166,7 @@ def summary(found: Mapping[str, Any]) -> list[str]:
 
 def open_model(run: Path) -> MultitaskModel:
     """The tuned model of a run, or of its own folder."""
-    return MultitaskModel.from_pretrained(find_model(run))
+    return MultitaskModel.from_pretrained(find_model(run)).to(best_device())
 
 
 def _with_interval(scores: Mapping[str, Any], key: str) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from neuraltuning.analysis.inspection import OBJECT_TOKEN
 from neuraltuning.analysis.run_examples import run_examples, run_settings
+from neuraltuning.device import best_device
 from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
 from neuraltuning.model_folder import find_model
@@ -43,7 +44,7 @@ def measure_cost(run: Path, split: str) -> dict[str, Any]:
     example = next((one for one in every if OBJECT_TOKEN in one.reply), next(iter(every), None))
     if example is None:
         raise InputError(f"The split {split!r} has no example with an image to measure on.")
-    model = MultitaskModel.from_pretrained(find_model(run))
+    model = MultitaskModel.from_pretrained(find_model(run)).to(best_device())
     return measure(model, example)
 
 

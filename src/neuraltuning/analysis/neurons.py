@@ -26,6 +26,7 @@ from neuraltuning.analysis import overlap
 from neuraltuning.analysis.overlap import Measure, Rates
 from neuraltuning.analysis.results import NEURONS
 from neuraltuning.analysis.run_examples import RunExamples, run_examples, run_settings
+from neuraltuning.device import best_device
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.evaluator import Runner
 from neuraltuning.model import MultitaskModel, Query
@@ -84,7 +85,7 @@ def analyse_neurons(
             "neural_tuning."
         )
     examples = run_examples(settings, split, samples)
-    model = MultitaskModel.from_pretrained(find_model(run))
+    model = MultitaskModel.from_pretrained(find_model(run)).to(best_device())
     if own_replies:
         examples = with_own_replies(model, examples, report)
     tuned = measure_rates(model, examples, lambda done, of: report("tuned model", done, of))

@@ -328,5 +328,5 @@ class MaskDecoder(Decoder):
         for one, size in zip(logits, sizes, strict=True):
             probability = F.interpolate(one[None, None], size, mode="bilinear")[0, 0].sigmoid()
             mask = probability > 0.5
-            masks.append((mask.numpy(), float(probability[mask].mean()) if mask.any() else 0.0))
+            masks.append((mask.cpu().numpy(), float(probability[mask].mean()) if mask.any() else 0.0))
         return masks

@@ -24,6 +24,7 @@ from PIL import Image
 from neuraltuning.configuration import load_settings
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.source import category_names, open_split
+from neuraltuning.device import best_device
 from neuraltuning.errors import InputError
 from neuraltuning.evaluation.metrics.image_features import encoder_features
 from neuraltuning.evaluation.metrics.inception import inception_features
@@ -92,7 +93,7 @@ def evaluate(
     sizes = settings.evaluation.samples
     chosen = {split: limit or sizes.get(split, max(sizes.values())) for split in splits or sizes}
     inception = None if inception_weights is None else inception_features(inception_weights)
-    model = MultitaskModel.from_pretrained(find_model(folder))
+    model = MultitaskModel.from_pretrained(find_model(folder)).to(best_device())
     untuned: MultitaskModel | None = None
     features = inception or encoder_features(model.encoder)
     results: dict[str, dict[str, Any]] = {}
@@ -104,7 +105,7 @@ def evaluate(
             resources = ScoringResources(features, category_names(source.source))
             with_baselines = split in settings.evaluation.baseline_splits
             if with_baselines and untuned is None:
-                untuned = MultitaskModel.build(settings.model, settings.seed)
+                untuned = MultitaskModel.build(settings.model, settings.seed).to(best_device())
             run = progress(split, settings.evaluation.batch_size)
             results[split] = {}
             for name, (scores, answered) in score_split(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from neuraltuning.device import best_device
 from neuraltuning.llm import EMBEDDED_LLM, load_llm
 from neuraltuning.precision import resolve_dtype
 
@@ -20,7 +21,7 @@ class EmbeddedReader:
     """Answers prompts greedily, each as if it were alone."""
 
     def __init__(self) -> None:
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = best_device()
         model, self._tokenizer = load_llm(NAME, resolve_dtype("auto"))
         self._model = model.to(self._device)
         self._tokenizer.padding_side = "left"

@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.:/-]{0,119}", re.ASCII)
 
 
 def load_models(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, MultitaskModel]:
-    """Loads tuned models by name; those that name the same LLM, or the same encoder, share it.
+    """Loads tuned models by name onto the best device; those that name the same LLM, or encoder, share it.
 
     Raises:
         InputError: no model, a name that can't be one, or a folder that is no saved model.
@@ -30,9 +30,11 @@ def load_models(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, Mult
                 "underscores, at most 120."
             )
 
+    from neuraltuning.device import best_device
     from neuraltuning.frozen_parts import FrozenParts
     from neuraltuning.model import MultitaskModel
     from neuraltuning.model_folder import load_model
 
     frozen = FrozenParts()
-    return {name: load_model(MultitaskModel, folder, frozen=frozen) for name, folder in folders.items()}
+    device = best_device()
+    return {name: load_model(MultitaskModel, folder, frozen=frozen).to(device) for name, folder in folders.items()}

@@ -21,6 +21,7 @@ from transformers import set_seed
 from neuraltuning.configuration import dump_settings, load_settings
 from neuraltuning.data.sample import Sample
 from neuraltuning.data.source import open_split
+from neuraltuning.device import best_device
 from neuraltuning.errors import InputError
 from neuraltuning.files import atomic_path
 from neuraltuning.model import MultitaskModel
@@ -98,7 +99,7 @@ def _begin(
             f"model.names.slots is {settings.model.names.slots}, but what patches show is learned from "
             "alignment_images, which is 0; set model.names.slots to 0 too."
         )
-    model = MultitaskModel.build(settings.model, settings.seed)
+    model = MultitaskModel.build(settings.model, settings.seed).to(best_device())
     if model.device.type == "cpu":
         # torch's fused attention takes longer there with its gradient than the plain products (docs/training.md)
         model.language_model.set_attn_implementation("eager")

@@ -95,6 +95,7 @@ class StageTrainer(Trainer):
             dataloader_pin_memory=False,
             logging_nan_inf_filter=False,
         )
+        arguments._n_gpu = min(1, arguments.n_gpu)  # one each process; DataParallel would copy the model in every step
         super().__init__(
             model=stage,
             args=arguments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -479,3 +480,14 @@ def test_rows_too_short_for_every_example_are_no_learning_rates_fault(tmp_path: 
         tmp_path / "run",
     )
     assert "row_length" in sentence
+
+
+def test_progress_is_told_in_lines(tmp_path: Path, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    tune(make(**ALL_STAGES, steps=2), tmp_path / "run")
+    said = capfd.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.replace("\r", "\n").splitlines() if re.match(r"\w+ \d+/\d+: ", line)]
+    assert [line.partition(":")[0] for line in lines[-3:]] == ["tuning 1/2", "tuning 2/2", "tuning 2/2"]
+    assert re.fullmatch(r"tuning 1/2: loss [\d.]+: text [\d.]+ \(\w+ [\d.]+(, \w+ [\d.]+)*\), mask_dice .*", lines[-3])
+    assert re.match(r"tuning 2/2: validation loss [\d.]+: text ", lines[-2])
+    assert any(line.startswith("warmup 1/") for line in lines)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
+    ProgressCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -33,6 +34,7 @@ from neuraltuning.errors import InputError, NeuralTuningError, RunError
 from neuraltuning.files import atomic_path
 from neuraltuning.tasks import Example
 from neuraltuning.training.mixture import Rows
+from neuraltuning.training.progress import StageProgress, losses_line, tell
 from neuraltuning.training.settings import StageSettings
 from neuraltuning.training.stages import Stage
 
@@ -94,6 +96,7 @@ class StageTrainer(Trainer):
             dataloader_num_workers=workers,
             dataloader_pin_memory=False,
             logging_nan_inf_filter=False,
+            disable_tqdm=False,
         )
         arguments._n_gpu = min(1, arguments.n_gpu)  # one each process; DataParallel would copy the model in every step
         super().__init__(
@@ -111,6 +114,8 @@ class StageTrainer(Trainer):
         self.started = time.monotonic()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self.remove_callback(ProgressCallback)
+        self.add_callback(StageProgress(stage.name))
         self.add_callback(_Validation(self))
 
     def run(self, checkpoint: Path | None) -> None:
@@ -281,7 +286,10 @@ class _Validation(TrainerCallback):
         if state.global_step == state.max_steps or (every and state.global_step % every == 0):
             losses = self.trainer.validate()
             self.trainer.write_record({"validation": {k: round(v, 5) for k, v in losses.items()}})
-            self.trainer.offer(losses["loss"])
+            loss = losses.pop("loss")
+            step = f"{self.trainer.stage.name} {state.global_step}/{state.max_steps}"
+            tell(f"{step}: validation {losses_line(loss, losses)}")
+            self.trainer.offer(loss)
 
 
 class _Stopping(TrainerCallback):

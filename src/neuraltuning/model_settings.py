@@ -50,7 +50,7 @@ class ModelSettings(Settings):
     """Everything that determines a model's shape."""
 
     llm: str = Field("smollm2-135m", description="the embedded LLM, a folder, a Hugging Face id or a GGUF file")
-    encoder: str = Field("efficientnet-lite0", description="the embedded encoder, a folder or a Hugging Face id")
+    encoder: str = Field("efficientnet-lite0", description="the embedded encoder[-SIDE], a folder or a Hugging Face id")
     dtype: DType = Field("auto", description="of the frozen parts; auto: bfloat16 where the processor computes in it")
     template: str = Field(
         "Question: {prompt}\nAnswer:", description="what stands around the user's text; the reply follows"

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from neuraltuning.errors import InputError
 from neuraltuning.tuners import NeuralTuningConfig
@@ -229,22 +230,135 @@ def test_natively_in_transformers(tmp_path: Path) -> None:
     assert torch.equal(logits(loaded), logits(base_model()))
 
 
-def test_natively_transformers_reports_what_does_not_fit(tmp_path: Path) -> None:
-    """It checks by itself, after injecting: what is missing or surplus is in the report, another size is refused."""
+def without_one(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in weights.items() if key != min(weights)}
+
+
+def with_one_more(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {**weights, min(weights).replace("layers.0", "layers.9"): weights[min(weights)].clone()}
+
+
+def with_a_lora(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {**weights, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 2)}
+
+
+def half_as_wide(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value[:8].clone() if "_down" in key else value[:, :8].clone() for key, value in weights.items()}
+
+
+def elsewhere(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.replace(".layers.", ".tower.layers."): value for key, value in weights.items()}
+
+
+DAMAGE = [
+    (without_one, {}, r"lacks parameters.*layers\.0\.self_attn\.neural_tuning_down\.weight"),
+    (with_one_more, {}, r"no place for.*layers\.9\.self_attn\.neural_tuning_down\.weight"),
+    (with_a_lora, {}, r"no place for.*q_proj\.lora_A\.weight"),
+    (half_as_wide, {}, r"another d_z.*\(8, 32\) in the file and \(16, 32\) in this model"),
+    (elsewhere, {}, "lacks parameters"),
+    (dict, {"hidden_size": 48}, r"another width.*\(16, 32\) in the file and \(16, 48\) in this model"),
+    (dict, {"num_hidden_layers": 2}, r"no place for.*layers\.2\."),
+    (dict, {"num_hidden_layers": 5}, r"lacks parameters.*layers\.4\."),
+]
+
+
+@pytest.mark.parametrize("source", ["safetensors", "bin", "state dict"])
+@pytest.mark.parametrize(("damage", "settings", "sentence"), DAMAGE)
+def test_natively_a_file_that_does_not_fit_is_refused(
+    tmp_path: Path, source: str, damage: Callable[..., Any], settings: dict[str, Any], sentence: str
+) -> None:
+    """Before the model changes, which then takes an adapter that fits."""
+    tuned = tuned_model(NeuralTuningConfig(d_z=16))
+    tuned.save_pretrained(str(tmp_path))
+    weights = damage(get_peft_model_state_dict(tuned))
+    arguments: dict[str, Any] = {}
+    if source == "safetensors":
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+    elif source == "bin":
+        (tmp_path / "adapter_model.safetensors").unlink()
+        torch.save(weights, tmp_path / "adapter_model.bin")
+    else:
+        arguments["adapter_state_dict"] = weights
+    model = base_model(**settings)
+    before, keys = logits(model), list(model.state_dict())
+    with pytest.raises(InputError, match=sentence):
+        model.load_adapter(str(tmp_path), **arguments)
+    assert torch.equal(logits(model), before)
+    assert list(model.state_dict()) == keys
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not model._hf_peft_config_loaded
+    assert not hasattr(model, "peft_config")
+    fitting = tuned_model(NeuralTuningConfig(d_z=16), **settings)
+    fitting.save_pretrained(str(tmp_path))
+    report = model.load_adapter(str(tmp_path))
+    assert not report.missing_keys and not report.unexpected_keys
+    assert torch.equal(logits(model), logits(fitting))
+
+
+def test_natively_a_refused_second_adapter_leaves_the_first(tmp_path: Path) -> None:
     tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
+    model = base_model()
+    model.load_adapter(str(tmp_path), "first")
+    expected, keys = logits(model), list(model.state_dict())
     file = tmp_path / "adapter_model.safetensors"
     weights = load_file(file)
-    one = sorted(weights)[0]
-    save_file({key: value for key, value in weights.items() if key != one}, file)
-    report = base_model().load_adapter(str(tmp_path))
-    assert [one.removeprefix("base_model.model.").removesuffix(".weight") in key for key in report.missing_keys] == [
-        True
-    ]
-    save_file({**weights, one.replace("layers.0", "layers.9"): weights[one].clone()}, file)
-    assert [("layers.9" in key) for key in base_model().load_adapter(str(tmp_path)).unexpected_keys] == [True]
-    save_file({**weights, one: weights[one][:8].clone()}, file)
-    with pytest.raises(RuntimeError, match="mismatched"):
-        base_model().load_adapter(str(tmp_path))
+    save_file(without_one(weights), file)
+    with pytest.raises(InputError, match="lacks parameters"):
+        model.load_adapter(str(tmp_path), "second")
+    assert torch.equal(logits(model), expected)
+    assert list(model.state_dict()) == keys
+    assert list(model.peft_config) == model.active_adapters() == ["first"]
+    save_file(weights, file)
+    model.load_adapter(str(tmp_path), "second")
+    model.set_adapter("second")
+    assert torch.equal(logits(model), expected)
+
+
+def test_natively_where_the_file_lies(tmp_path: Path) -> None:
+    """In a subfolder, and beside a model that brings its adapter along."""
+    tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path / "inner"))
+    base_model().load_adapter(str(tmp_path), adapter_kwargs={"subfolder": "inner"})
+    file = tmp_path / "inner" / "adapter_model.safetensors"
+    save_file(without_one(load_file(file)), file)
+    with pytest.raises(InputError, match="lacks parameters"):
+        base_model().load_adapter(str(tmp_path), adapter_kwargs={"subfolder": "inner"})
+    base_model().save_pretrained(str(tmp_path / "inner"))
+    with pytest.raises(InputError, match="lacks parameters"):
+        AutoModelForCausalLM.from_pretrained(str(tmp_path / "inner"))
+
+
+def test_natively_into_the_bare_decoder(tmp_path: Path) -> None:
+    tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
+    report = base_model().model.load_adapter(str(tmp_path))
+    assert not report.missing_keys and not report.unexpected_keys
+
+
+def test_natively_modules_to_save_are_checked_too(tmp_path: Path) -> None:
+    model = tuned_model(NeuralTuningConfig(d_z=16, modules_to_save=["lm_head"]))
+    with torch.no_grad():
+        model.base_model.model.lm_head.weight.add_(0.5)
+    model.save_pretrained(str(tmp_path))
+    loaded = base_model()
+    loaded.load_adapter(str(tmp_path))
+    assert torch.equal(logits(loaded), logits(model))
+    other = base_model(vocab_size=70)
+    before = logits(other)
+    with pytest.raises(InputError, match=r"lm_head\.weight is \(60, 32\) in the file and \(70, 32\) in this model"):
+        other.load_adapter(str(tmp_path))
+    assert torch.equal(logits(other), before)
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if "lm_head" not in key}, file)
+    fresh = base_model()
+    with pytest.raises(InputError, match=r"lacks parameters of its modules_to_save, for example lm_head\.weight"):
+        fresh.load_adapter(str(tmp_path))
+    assert torch.equal(logits(fresh), logits(base_model()))
+
+
+def test_a_configuration_read_from_a_folder_starts_a_new_adapter_in_another_model(tmp_path: Path) -> None:
+    tuned_model(NeuralTuningConfig(d_z=16)).save_pretrained(str(tmp_path))
+    for read in (PeftConfig.from_pretrained, NeuralTuningConfig.from_pretrained):
+        get_peft_model(base_model(num_hidden_layers=2), read(str(tmp_path)))
+        base_model(hidden_size=48).add_adapter(read(str(tmp_path)))
 
 
 def test_without_the_package_peft_says_that_it_does_not_know_the_method(tmp_path: Path) -> None:

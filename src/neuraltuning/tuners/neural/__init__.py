@@ -1,5 +1,6 @@
 """Neural tuning: the sparse task network as a peft method."""
 
+from neuraltuning.tuners.native_loading import watch_load_adapter
 from neuraltuning.tuners.neural.config import METHOD, NeuralTuningConfig
 from neuraltuning.tuners.neural.layer import NeuralTuningLayer
 from neuraltuning.tuners.neural.model import NeuralTuningModel
@@ -7,6 +8,7 @@ from neuraltuning.tuners.neural.recording import ActivationRecord, record_activa
 from neuraltuning.tuners.registration import register
 
 register(METHOD, NeuralTuningConfig, NeuralTuningModel)
+watch_load_adapter()
 
 __all__ = [
     "ActivationRecord",

@@ -274,6 +274,19 @@ class NeuralTuningLayer(nn.Module, BaseTunerLayer):
         return output
 
 
+def parameter_shapes(base_layer: nn.Module, config: NeuralTuningConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters that an adapter has beside the attention module `base_layer`, named as in the adapter's file."""
+    projections = find_projections(base_layer)
+    rows = sum(projection.width_of(config.targets) for projection in projections)
+    shapes: dict[str, tuple[int, ...]] = {
+        "neural_tuning_down.weight": (config.d_z, projections[0].in_features),
+        "neural_tuning_up.weight": (rows, config.d_z),
+    }
+    if config.norm_after_carry:
+        shapes["neural_tuning_norm.weight"] = (config.d_z,)
+    return shapes
+
+
 def merge_refusal() -> str:
     """Why merging is impossible."""
     return (

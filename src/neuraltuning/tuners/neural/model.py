@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
-from safetensors import safe_open
 from torch import nn
 
 from neuraltuning.errors import InputError
+from neuraltuning.tuners.native_loading import SavedWeights, weights_being_loaded
 from neuraltuning.tuners.neural.config import NeuralTuningConfig
-from neuraltuning.tuners.neural.layer import NeuralTuningLayer, merge_refusal
+from neuraltuning.tuners.neural.layer import NeuralTuningLayer, merge_refusal, parameter_shapes
 from neuraltuning.tuners.neural.projections import find_projections
 from neuraltuning.tuners.neural.tape import install_tape, remove_tape
 
@@ -105,8 +105,7 @@ class NeuralTuningModel(BaseTuner):
             )
         lists = set()
         for key, module in attention.items():
-            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
-            in_features = find_projections(base)[0].in_features
+            in_features = find_projections(_without_adapters(module))[0].in_features
             if peft_config.d_z > in_features:
                 raise InputError(
                     f"d_z must be at most the hidden size of {type(model).__name__}, which is {in_features}, "
@@ -123,7 +122,16 @@ class NeuralTuningModel(BaseTuner):
             )
         numbers = sorted({_layer_number(key, peft_config.layers_pattern) for key in attention})
         self._resolve_layers(peft_config, model, numbers)
-        _require_saved_modules(peft_config, model)
+        loading = weights_being_loaded()
+        if loading is not None:
+            expected = {
+                f"{key}.{name}": shape
+                for key, module in attention.items()
+                if self._check_target_module_exists(peft_config, key)
+                for name, shape in parameter_shapes(_without_adapters(module), peft_config).items()
+            }
+            _require_native_fit(loading, expected, model)
+        _require_saved_modules(peft_config, model, loading or _weights_of(peft_config))
 
     @staticmethod
     def _resolve_layers(peft_config: NeuralTuningConfig, model: nn.Module, numbers: list[int]) -> None:
@@ -177,7 +185,12 @@ class NeuralTuningModel(BaseTuner):
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         # completing a configuration for this model must not change the caller's, who may use it for another one
         self.peft_config[adapter_name] = copy.copy(self.peft_config[adapter_name])
-        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+        except InputError:
+            # a model that has adapters already shares this table
+            del self.peft_config[adapter_name]
+            raise
         position = 0
         for key, module in model.named_modules():
             if isinstance(module, NeuralTuningLayer) and adapter_name in module.neural_tuning_plan:
@@ -205,29 +218,14 @@ class NeuralTuningModel(BaseTuner):
         """
         remapped = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         expected = {
-            key: value.shape
+            key: tuple(value.shape)
             for key, value in model.state_dict().items()
             if f".{cls.prefix}" in key and key.split(".")[-2] == adapter_name
         }
-        given = {key: value.shape for key, value in remapped.items() if f".{cls.prefix}" in key}
+        given = {key: tuple(value.shape) for key, value in remapped.items() if f".{cls.prefix}" in key}
         own = {key.removeprefix(_PEFT_PREFIX) for key in model.state_dict()}
         foreign = {key for key in remapped if key not in given and key.removeprefix(_PEFT_PREFIX) not in own}
-        problems = (
-            ("lacks parameters that this model needs", expected.keys() - given.keys()),
-            ("holds parameters that this model has no place for", (given.keys() - expected.keys()) | foreign),
-        )
-        for problem, keys in problems:
-            if keys:
-                raise InputError(
-                    f"The adapter file {problem}: {len(keys)} of them, for example {min(keys)}. It was made for other "
-                    "layers or with other settings; load it into the model and configuration that it was made for."
-                )
-        for key in sorted(expected):
-            if given[key] != expected[key]:
-                raise InputError(
-                    "The adapter file was made for a model of another width, or with another d_z or other targets: "
-                    f"{key} is {tuple(given[key])} in the file and {tuple(expected[key])} in this model."
-                )
+        _require_fit(expected, given, foreign)
         return remapped
 
     def _unload_and_optionally_merge(self, merge: bool = True, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -260,6 +258,10 @@ class NeuralTuningModel(BaseTuner):
 def _plain(key: str) -> str:
     """The name of a module as it was before adapters were injected."""
     return key.replace(".base_layer", "")
+
+
+def _without_adapters(module: nn.Module) -> nn.Module:
+    return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 
 
 def _inside_adapter(key: str) -> bool:
@@ -333,24 +335,79 @@ def _further_keywords(forward: Callable[..., Any]) -> tuple[bool, bool]:
     return True, any(isinstance(node, ast.Name) and node.id == keywords for node in ast.walk(tree))
 
 
-def _require_saved_modules(config: NeuralTuningConfig, model: nn.Module) -> None:
+def _require_fit(expected: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]], foreign: set[str]) -> None:
+    """Checks an adapter file against the model.
+
+    Args:
+        expected: the shapes of the adapter's parameters in the model.
+        given: the same of the file.
+        foreign: names of further parameters in the file that the model has no place for.
+
+    Raises:
+        InputError: parameters are missing, surplus or of another size.
+    """
+    problems = (
+        ("lacks parameters that this model needs", expected.keys() - given.keys()),
+        ("holds parameters that this model has no place for", (given.keys() - expected.keys()) | foreign),
+    )
+    for problem, keys in problems:
+        if keys:
+            raise InputError(
+                f"The adapter file {problem}: {len(keys)} of them, for example {min(keys)}. It was made for other "
+                "layers or with other settings; load it into the model and configuration that it was made for."
+            )
+    for key in sorted(expected):
+        if given[key] != expected[key]:
+            raise InputError(
+                "The adapter file was made for a model of another width, or with another d_z or other targets: "
+                f"{key} is {given[key]} in the file and {expected[key]} in this model."
+            )
+
+
+def _require_native_fit(weights: SavedWeights, expected: dict[str, tuple[int, ...]], model: nn.Module) -> None:
+    """`_require_fit` for transformers' own `load_adapter`, which also loads between a model and its bare decoder.
+
+    Raises:
+        InputError: parameters are missing, surplus or of another size.
+    """
+    own = {_plain(name).replace(".original_module", ""): value for name, value in model.state_dict().items()}
+    decoder = f"{getattr(model, 'base_model_prefix', '')}."
+    wanted, given, foreign = dict(expected), {}, set()
+    for key, shape in weights.shapes.items():
+        name = key.removeprefix(_PEFT_PREFIX)
+        names = (name, name.removeprefix(decoder), decoder + name)
+        found = next((one for one in names if one in expected or one in own), None)
+        if found is None:
+            foreign.add(name)
+            continue
+        given[found] = shape
+        if found not in expected:
+            wanted[found] = tuple(own[found].shape)
+    _require_fit(wanted, given, foreign)
+
+
+def _weights_of(config: NeuralTuningConfig) -> SavedWeights | None:
+    """The weights that lie beside the file that `config` was read from."""
+    file = config.weights_file
+    return SavedWeights.of_file(file) if config.modules_to_save and file is not None and file.is_file() else None
+
+
+def _require_saved_modules(config: NeuralTuningConfig, model: nn.Module, weights: SavedWeights | None) -> None:
     """Checks that the file that the adapter comes from holds its `modules_to_save`.
 
     Raises:
         InputError: parameters are missing, where peft would stop with a bare KeyError.
     """
-    if not config.modules_to_save or config.weights_file is None or not config.weights_file.is_file():
+    if not config.modules_to_save or weights is None:
         return
-    with safe_open(config.weights_file, framework="pt") as weights:
-        given = tuple(weights.keys())
     wanted = tuple(config.modules_to_save)
     for key, module in model.named_modules():
         if not key.endswith(wanted):
             continue
         for parameter in getattr(module, "original_module", module).state_dict():
             # the end of the name alone, because transformers may have renamed what encloses it
-            if not any(name.endswith(f"{key}.{parameter}") for name in given):
+            if not any(name.endswith(f"{key}.{parameter}") for name in weights.shapes):
                 raise InputError(
                     f"The adapter file lacks parameters of its modules_to_save, for example {key}.{parameter}: "
-                    f"{config.weights_file}."
+                    f"{weights.place}."
                 )

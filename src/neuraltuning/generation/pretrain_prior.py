@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuraltuning.device import best_device
 from neuraltuning.encoders import ImageEncoder, load_encoder
 from neuraltuning.generation.prior import ImagePrior, PriorConfig, shrunken
 from neuraltuning.generation.progress import Progress, load_checkpoint, save_checkpoint
@@ -75,15 +76,18 @@ def drawing_scores(
         embeddings: (B, E) of the same scenes at full size.
     """
 
-    def embed(codes: Tensor) -> Tensor:
-        return encoder(encoder.preprocess(to_images(tokenizer.decode(codes)))).embedding
+    device = prior.component_mean.device
 
-    components = prior.components(embeddings.float())
+    def embed(codes: Tensor) -> Tensor:
+        return encoder(encoder.preprocess(to_images(tokenizer.decode(codes))).to(device)).embedding.cpu()
+
+    components = prior.components(embeddings.to(device).float()).cpu()
     seeds = list(range(len(components)))
-    result = {"found_reconstructed": found_among(embed(tokenizer.encode(to_network(pixels))), embeddings)}
+    codes = tokenizer.encode(to_network(pixels.to(device)))
+    result = {"found_reconstructed": found_among(embed(codes), embeddings)}
     for rho in (1.0, 0.5, 0.25):
         start = time.perf_counter()
-        codes = prior.sample(partly_predicted(components, rho, seed=0), seeds)
+        codes = prior.sample(partly_predicted(components, rho, seed=0).to(device), seeds)
         result["seconds_per_picture"] = (time.perf_counter() - start) / len(codes)
         result[f"found_explained_{rho:g}"] = found_among(embed(codes), embeddings)
     return result
@@ -92,15 +96,16 @@ def drawing_scores(
 def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: int, seed: int) -> dict[str, float]:
     """Trains, writes the prior to `out` and returns its validation scores."""
     torch.manual_seed(seed)
-    encoder = load_encoder(encoder_name)
-    tokenizer = ImageTokenizer.load(out / "image_tokenizer.safetensors")
+    device = best_device()
+    encoder = load_encoder(encoder_name, device=device)
+    tokenizer = ImageTokenizer.load(out / "image_tokenizer.safetensors").to(device)
     size, folder = tokenizer.config.image_size, out / "scenes"
     held_out, held_out_embeddings = scene_features(
         encoder, split="validation", count=VALIDATION_SCENES, seed=seed, size=size, folder=folder
     )
     pixels, embeddings = scene_features(encoder, split="train", count=scenes, seed=seed, size=size, folder=folder)
-    codes = torch.cat([tokenizer.encode(to_network(p)) for p in pixels.split(100)])
-    held_out_codes = torch.cat([tokenizer.encode(to_network(p)) for p in held_out.split(100)])
+    codes = torch.cat([tokenizer.encode(to_network(p.to(device))) for p in pixels.split(100)])
+    held_out_codes = torch.cat([tokenizer.encode(to_network(p.to(device))) for p in held_out.split(100)])
 
     config = PriorConfig(
         encoder=encoder.name,
@@ -108,12 +113,13 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
         codes=tokenizer.config.codes,
         grid=tokenizer.config.grid,
     )
-    prior = ImagePrior(config)
-    # of so few tokens the plain attention is faster than the fused one on a processor
-    prior.transformer.set_attn_implementation("eager")
-    variance_kept = fit_components(prior, embeddings)
-    components = prior.components(embeddings.float())
-    held_out_components = prior.components(held_out_embeddings.float())
+    prior = ImagePrior(config).to(device)
+    if device.type == "cpu":  # of so few tokens the plain attention is faster than the fused one on a processor
+        prior.transformer.set_attn_implementation("eager")
+    variance_kept = fit_components(prior, embeddings.to(device))
+    # on the CPU, where the random numbers are drawn: so a checkpoint needs one random state
+    components = torch.cat([prior.components(part.to(device).float()).cpu() for part in embeddings.split(1000)])
+    held_out_components = prior.components(held_out_embeddings.to(device).float())
 
     decayed = [p for p in prior.parameters() if p.dim() > 1]
     plain = [p for p in prior.parameters() if p.dim() <= 1]
@@ -131,7 +137,7 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
 
     @torch.no_grad()
     def held_out_loss() -> float:
-        everything = torch.ones(len(held_out_codes), dtype=torch.bool)
+        everything = torch.ones(len(held_out_codes), dtype=torch.bool, device=device)
         return float(prior.loss(held_out_codes, held_out_components, everything))
 
     progress = Progress("prior", steps, first)
@@ -141,8 +147,8 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP_STEPS) * max(0.02, cosine)
         picked = torch.randint(len(codes), (batch,))
         keep = torch.rand(batch) >= UNCONDITIONAL_SHARE
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss = prior.loss(codes[picked], shrunken(components[picked]), keep)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = prior.loss(codes[picked.to(device)], shrunken(components[picked]).to(device), keep.to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(prior.parameters(), 1.0)

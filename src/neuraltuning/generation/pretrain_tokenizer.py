@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuraltuning.device import best_device
 from neuraltuning.encoders.efficientnet import PIXEL_MEAN, PIXEL_STD, EfficientNetLite0, find_weights
 from neuraltuning.generation.progress import Progress, load_checkpoint, save_checkpoint
 from neuraltuning.generation.scene_features import scene_features
@@ -44,7 +45,7 @@ def feature_distance(encoder: EfficientNetLite0, drawn: Tensor, target: Tensor) 
     Args:
         drawn, target: (B, 3, S, S) in -1..1; the encoder sees them at their own size, which keeps it cheap.
     """
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (torch.tensor(v, device=drawn.device).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     maps, _ = encoder.feature_maps(((drawn + 1) / 2 - mean) / std)
     with torch.no_grad():
         targets, _ = encoder.feature_maps(((target + 1) / 2 - mean) / std)
@@ -59,7 +60,7 @@ def feature_distance(encoder: EfficientNetLite0, drawn: Tensor, target: Tensor) 
 def restart_unused(tokenizer: ImageTokenizer, used: Tensor, latents: Tensor) -> int:
     """Puts the codes that were not `used` (codes,) on random rows of `latents` (N, code_size); returns their number."""
     unused = (~used).nonzero().flatten()
-    rows = torch.randint(len(latents), (len(unused),))
+    rows = torch.randint(len(latents), (len(unused),)).to(latents.device)
     tokenizer.codebook[unused] = latents[rows]
     return len(unused)
 
@@ -67,9 +68,10 @@ def restart_unused(tokenizer: ImageTokenizer, used: Tensor, latents: Tensor) -> 
 @torch.no_grad()
 def scores(tokenizer: ImageTokenizer, pixels: Tensor, encoder: EfficientNetLite0) -> dict[str, float]:
     """Reconstruction PSNR (dB), feature distance, and the share and perplexity of the codes in use, on (B, S, S, 3)."""
-    errors, distances, counts = [], [], torch.zeros(tokenizer.config.codes)
+    device = tokenizer.codebook.device
+    errors, distances, counts = [], [], torch.zeros(tokenizer.config.codes, device=device)
     for batch in pixels.split(50):
-        target = to_network(batch)
+        target = to_network(batch.to(device))
         codes = tokenizer.encode(target)
         drawn = tokenizer.decode(codes).clamp(-1, 1)
         errors.append(((drawn - target) / 2).square().mean((1, 2, 3)))
@@ -87,8 +89,9 @@ def scores(tokenizer: ImageTokenizer, pixels: Tensor, encoder: EfficientNetLite0
 def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: int, seed: int) -> dict[str, float]:
     """Trains, writes the tokenizer to `out` and returns its validation scores."""
     torch.manual_seed(seed)
-    encoder = EfficientNetLite0(find_weights())
-    tokenizer = ImageTokenizer(TokenizerConfig())
+    device = best_device()
+    encoder = EfficientNetLite0(find_weights()).to(device)
+    tokenizer = ImageTokenizer(TokenizerConfig()).to(device)
     size = tokenizer.config.image_size
     folder = out / "scenes"
     held_out, _ = scene_features(
@@ -99,9 +102,9 @@ def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: i
     optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=1e-4)
     resumed: dict[str, Any] = {"tokenizer": tokenizer, "optimizer": optimizer}
     checkpoint = out / "image_tokenizer.checkpoint.pt"
-    first, used = 0, torch.zeros(tokenizer.config.codes, dtype=torch.bool)
+    first, used = 0, torch.zeros(tokenizer.config.codes, dtype=torch.bool, device=device)
     if state := load_checkpoint(checkpoint):
-        first, used = state["step"], state["used"]
+        first, used = state["step"], state["used"].to(device)
         for name, part in resumed.items():
             part.load_state_dict(state[name])
 
@@ -120,7 +123,7 @@ def pretrain(out: Path, *, steps: int, decoder_steps: int, batch: int, scenes: i
         picked = pixels[torch.randint(len(pixels), (batch,))]
         if torch.rand(()) < 0.5:
             picked = picked.flip(2)  # a mirrored scene is a scene
-        target = to_network(picked)
+        target = to_network(picked.to(device))
         latents = tokenizer.latents(target)
         rows = latents.detach().permute(0, 2, 3, 1).flatten(0, 2)
         if step == UNQUANTIZED_STEPS:

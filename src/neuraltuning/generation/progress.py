@@ -42,7 +42,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         torch.set_rng_state(state.pop("random"))
     except Exception as error:
         raise InputError(f"The checkpoint {path} can't be read ({error}); delete it to start anew.") from error

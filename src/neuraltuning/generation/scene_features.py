@@ -52,6 +52,7 @@ def _shards(
     if count % SHARD:
         raise ValueError(f"The number of scenes must be a multiple of {SHARD}, not {count}.")
     dataset = SceneDataset(split, count, seed)
+    device = next(encoder.parameters()).device
     progress = Progress(f"{split} scenes", count // SHARD)
     for number in range(count // SHARD):
         path = folder / Path(encoder.name).name / f"{split}-{seed}-{size}px-{number:04d}.safetensors"
@@ -60,7 +61,7 @@ def _shards(
             for start in range(number * SHARD, (number + 1) * SHARD, _BATCH):
                 images = [dataset[i].image for i in range(start, start + _BATCH)]
                 pixels.append(to_pixels(images, size))
-                embeddings.append(encoder(encoder.preprocess(images)).embedding.half())
+                embeddings.append(encoder(encoder.preprocess(images).to(device)).embedding.half().cpu())
             with atomic_path(path) as temporary:
                 save_file({"pixels": torch.cat(pixels), "embeddings": torch.cat(embeddings)}, temporary)
             progress.show(number + 1)

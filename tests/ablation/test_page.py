@@ -121,12 +121,24 @@ def test_the_page_shows_scores_differences_and_verdicts(make_grid: MakeGrid, res
     row = next(line for line in text.splitlines() if line.startswith("| **LoRA**"))
     assert "5.19 M parameters" in row
     assert "-20.0 [-20.0, -20.0], p 0.0" in row
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["2", "1.000 ± 0.000"]
     assert "free: reproduced; teacher-forced: undecided" in row
     assert "all objects 25.0" in text.lower().replace("every object masked", "all objects")
     with Image.open(tmp_path / "images" / "page.png") as picture:
         assert picture.width > 600
     [study] = json.loads(page.with_suffix(".json").read_text()).values()
     assert study[1]["verdicts"] == {"free": "reproduced", "teacher_forced": "undecided"}
+
+
+def test_the_page_tells_hours_of_cores_from_those_on_a_gpu(make_grid: MakeGrid, results: Path, tmp_path: Path) -> None:
+    grid = make_grid()
+    fill(grid, results)
+    path = min(results.glob("*.json"))
+    value = json.loads(path.read_text())
+    value["machine"]["device"] = "NVIDIA H100"
+    path.write_text(json.dumps(value))
+    text = write_page(grid, results, tmp_path / "page.md", "ablate").read_text()
+    assert "4 of 4 runs, 0.5 run-hours on NVIDIA H100 and 3.0 core-hours in all" in text
 
 
 def test_a_study_whose_reference_is_missing_compares_nothing(
@@ -138,11 +150,11 @@ def test_a_study_whose_reference_is_missing_compares_nothing(
     text = write_page(grid, results, tmp_path / "page.md", "x").read_text()
     assert "*Not run yet: plain.*" in text
     row = next(line for line in text.splitlines() if line.startswith("| **LoRA**"))
-    assert row.endswith("| 2 | 55.0 ± 0.0 | - |  |")
+    assert row.endswith("| 2 | 1.000 ± 0.000 | 55.0 ± 0.0 | - |  |")
 
 
 def test_a_grid_without_results_says_so(make_grid: MakeGrid, results: Path, tmp_path: Path) -> None:
     text = write_page(make_grid(), results, tmp_path / "page.md", "x").read_text()
-    assert "4 runs are still to be made" in text
+    assert "0.0 core-hours in all (still to be made: 4;" in text
     assert "*Not run yet.*" in text
     assert not (tmp_path / "images").exists()

@@ -50,6 +50,7 @@ class VariantOutcome:
         at_the_edge: those of them that are the first or last of the values to choose from.
         seeds: of the runs that are there.
         tuner_parameters: trained parameters of the tuner.
+        validation_loss: the lowest of each run, by which choices are made; comparable between equal mixtures.
         scores: task -> its main score, freely generated.
         forced: task -> the same, teacher-forced; tasks without task tokens are left out.
         baselines: name -> the same of the study's task by a trivial baseline.
@@ -62,6 +63,7 @@ class VariantOutcome:
     at_the_edge: tuple[str, ...]
     seeds: tuple[int, ...]
     tuner_parameters: int
+    validation_loss: Spread
     scores: Mapping[str, Spread]
     forced: Mapping[str, Spread]
     baselines: Mapping[str, float]
@@ -171,6 +173,7 @@ def _outcome(
         ),
         seeds=tuple(runs),
         tuner_parameters=results[0].trainable_parameters["tuner"],
+        validation_loss=Spread(tuple(result.validation_loss for result in results)),
         scores=_spreads([{t: record["scores"] for t, record in one.items()} for one in scored]),
         forced=_spreads(
             [{t: record["teacher_forced"] for t, record in one.items() if "teacher_forced" in record} for one in scored]

@@ -55,7 +55,6 @@ def write_page(grid: Grid, results: Path, page: Path, command: str) -> Path:
 
 def _head(grid: Grid, results: Path, command: str) -> str:
     made = _all_results(grid, results)
-    hours = sum(r.seconds.get(part, 0.0) * r.machine["threads"] for r in made for part in r.seconds) / 3600
     left = len(jobs(grid, results))
     seeds = ", ".join(map(str, grid.settings.seeds))
     lines = [
@@ -67,10 +66,10 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         command,
         "```",
         "",
-        f"from {len(made)} of {expected_runs(grid)} runs, {hours:.1f} core-hours in all"
-        + (f" ({left} runs are still to be made: what stands here is what there is)." if left else "."),
-        f"Each variant is run with the seeds {seeds}; all runs of a seed share one start (alignment and warm-up), see "
-        "the same images in the same order, and are scored on the same items.",
+        f"from {len(made)} of {expected_runs(grid)} runs, {_compute(made)} in all"
+        + (f" (still to be made: {left}; what stands here is what there is)." if left else "."),
+        f"Each variant is run with the seeds {seeds}; all runs of a seed share one start (alignment and warm-up; made "
+        "once on each device), see the same images in the same order, and are scored on the same items.",
         "",
         "- Scores are the mean over seeds of the task's main score on the test split, ± the standard deviation over "
         "seeds: of **freely** generated replies, and **teacher-forced**, where the decoders read the true replies, "
@@ -80,8 +79,8 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         "sign-flip test over items. Many comparisons stand here: at p = 0.05 one in twenty is chance.",
         "- The verdict: *reproduced* where the interval leaves zero out on the papers' side, *not reproduced* on the "
         "other side, *undecided* where it holds zero.",
-        "- Learning rates that are given as chosen were chosen by the validation loss with the first seed, not by any "
-        "score here.",
+        "- Learning rates that are given as chosen were chosen by the validation loss (of all losses together) with the "
+        "first seed, not by any score here.",
         "",
     ]
     return "\n".join(lines)
@@ -96,12 +95,13 @@ def _study(grid: Grid, name: str, outcomes: Sequence[VariantOutcome]) -> str:
         lines += [f"*Not run yet: {', '.join(missing)}.*", ""]
     forced = bool(outcomes[0].forced.get(study.task))
     score = _score_name(study.task)
-    head = ["variant", "seeds", f"{title(study.task)}, {score}, free"]
+    head = ["variant", "seeds", "validation loss", f"{title(study.task)}, {score}, free"]
     head += ["teacher-forced"] if forced else []
     head += ["difference, free", *(["difference, teacher-forced"] if forced else []), "verdict"]
     lines += [_row(head), _row(["---"] * len(head))]
     for outcome in outcomes:
-        cells = [_variant(outcome), str(len(outcome.seeds)), _spread(outcome.scores.get(study.task))]
+        cells = [_variant(outcome), str(len(outcome.seeds)), _loss(outcome.validation_loss)]
+        cells.append(_spread(outcome.scores.get(study.task)))
         cells += [_spread(outcome.forced.get(study.task))] if forced else []
         for way in WAYS if forced else (FREE,):
             cells.append("reference" if outcome.name == study.reference else _difference(outcome, way))
@@ -143,6 +143,10 @@ def _spread(spread: Spread | None) -> str:
     return f"{100 * spread.mean:.1f}{deviation}"
 
 
+def _loss(spread: Spread) -> str:
+    return f"{spread.mean:.3f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.3f}")
+
+
 def _difference(outcome: VariantOutcome, way: str) -> str:
     found = outcome.differences.get(way)
     if found is None:
@@ -162,6 +166,17 @@ def _verdict(outcome: VariantOutcome) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _compute(made: Sequence[Result]) -> str:
+    """What the runs took, by device; of runs side by side on one GPU each one's whole time."""
+    hours = {} if made else {"cpu": 0.0}
+    for result in made:
+        device = result.machine["device"]
+        share = result.machine["threads"] if device == "cpu" else 1
+        hours[device] = hours.get(device, 0.0) + share * sum(result.seconds.values()) / 3600
+    cores = {"cpu": "core-hours"}
+    return " and ".join(f"{hours[name]:.1f} {cores.get(name, f'run-hours on {name}')}" for name in sorted(hours))
 
 
 def _all_results(grid: Grid, results: Path) -> list[Result]:

@@ -38,17 +38,22 @@ def _made_up_scenes(encoder_name: str, count: int, size: int) -> tuple[torch.Ten
     return pixels, torch.cat(embeddings).half()
 
 
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    """Makes both pretrainings take seconds."""
+    for module in (pretrain_tokenizer, pretrain_prior):
+        patch.setattr(module, "scene_features", made_up_scenes)
+        patch.setattr(module, "VALIDATION_SCENES", 16)
+        patch.setattr(module, "CHECKPOINT_EVERY", 4)
+    patch.setattr(pretrain_tokenizer, "UNQUANTIZED_STEPS", 2)
+    patch.setattr(pretrain_tokenizer, "RESTART_EVERY", 3)
+    patch.setattr(pretrain_prior, "SCORED_SCENES", 16)
+    patch.setattr(pretrain_prior, "PriorConfig", lambda **values: PriorConfig(**values, components=8, layers=1))
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    for module in (pretrain_tokenizer, pretrain_prior):
-        monkeypatch.setattr(module, "scene_features", made_up_scenes)
-        monkeypatch.setattr(module, "VALIDATION_SCENES", 16)
-        monkeypatch.setattr(module, "CHECKPOINT_EVERY", 4)
-    monkeypatch.setattr(pretrain_tokenizer, "UNQUANTIZED_STEPS", 2)
-    monkeypatch.setattr(pretrain_tokenizer, "RESTART_EVERY", 3)
-    monkeypatch.setattr(pretrain_prior, "SCORED_SCENES", 16)
-    monkeypatch.setattr(pretrain_prior, "PriorConfig", lambda **values: PriorConfig(**values, components=8, layers=1))
+    make_small(monkeypatch)
 
 
 class Interrupted(Exception):

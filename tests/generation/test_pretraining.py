@@ -129,6 +129,20 @@ def test_components_are_white_and_ordered(tmp_path: Path) -> None:
     assert 0.6 < kept < 1.0
 
 
+def test_a_prior_reads_the_components_of_another_one_and_draws_the_same() -> None:
+    torch.manual_seed(0)
+    embeddings = torch.randn(300, 12) @ torch.diag(torch.arange(1.0, 13.0)) + 5
+    config = PriorConfig("none", 12, components=12, codes=8, grid=4, hidden_size=8, layers=1, heads=1)
+    prior, other = ImagePrior(config), ImagePrior(config)
+    pretrain_prior.fit_components(prior, embeddings[:200])
+    pretrain_prior.fit_components(other, embeddings[100:] + 1)
+    codes, keep = torch.randint(8, (4, 4, 4)), torch.ones(4, dtype=torch.bool)
+    before = prior.loss(codes, prior.components(embeddings[:4]), keep)
+    pretrain_prior.take_components(prior, other)
+    assert torch.equal(prior.components(embeddings), other.components(embeddings))
+    torch.testing.assert_close(prior.loss(codes, prior.components(embeddings[:4]), keep), before)
+
+
 def test_found_among_counts_the_nearest_targets() -> None:
     targets = torch.eye(16).repeat(2, 1)
     assert pretrain_prior.found_among(targets, targets) == 1.0

@@ -4,7 +4,8 @@
 
 needs the tokenizer in OUT (`pretrain_tokenizer`) and writes `OUT/image_prior.safetensors` with its configuration,
 recipe and validation scores in the JSON beside it. Interrupted, the same command goes on from its last checkpoint.
-Copy both files to `generation/weights/` to ship them. No text is involved: the prior learns from images alone.
+Copy both files to `generation/weights/` to ship them. No text is involved: the prior learns from images alone. In the
+end it is made to read the shipped prior's components, where that is for the same encoder: models write them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,27 @@ def fit_components(prior: ImagePrior, embeddings: Tensor) -> float:
     prior.component_basis.copy_(basis[:, -kept:].flip(1))
     prior.component_std.copy_(variances[-kept:].flip(0).sqrt())
     return float(variances[-kept:].sum() / variances.sum())
+
+
+@torch.no_grad()
+def take_components(prior: ImagePrior, other: ImagePrior) -> None:
+    """Makes a trained prior read the components of another one for the same embeddings.
+
+    Models' maps write a prior's components (`decoders.image.ImageDecoder`), so that a prior that is to draw for models
+    that exist must read those which they were trained with. What the other's components don't span is read as its mean.
+    """
+    ours, theirs = (
+        [x.double() for x in (p.component_mean, p.component_basis, p.component_std)] for p in (prior, other)
+    )
+    turn = ours[1].T @ theirs[1] * theirs[2] / ours[2][:, None]
+    shift = (theirs[0] - ours[0]) @ ours[1] / ours[2]
+    for layer in (prior.condition, prior.layout):
+        weight = layer.weight.double()
+        layer.bias.add_(weight @ shift)
+        layer.weight.copy_(weight @ turn)
+    prior.component_mean.copy_(other.component_mean)
+    prior.component_basis.copy_(other.component_basis)
+    prior.component_std.copy_(other.component_std)
 
 
 def found_among(drawn: Tensor, targets: Tensor, among: int = AMONG) -> float:
@@ -158,6 +180,10 @@ def pretrain(out: Path, *, encoder_name: str, steps: int, batch: int, scenes: in
             save_checkpoint(checkpoint, step=step + 1, prior=prior.state_dict(), optimizer=optimizer.state_dict())
 
     prior.eval()
+    shipped = ImagePrior.load().to(device)
+    if (shipped.config.encoder, shipped.config.components) == (config.encoder, config.components):
+        take_components(prior, shipped)
+        held_out_components = prior.components(held_out_embeddings.to(device).float())
     result = {
         "loss": held_out_loss(),
         "variance_kept": variance_kept,

@@ -107,7 +107,9 @@ def main(folder: Path) -> None:
             patch.setattr(type(get_task(name)), "max_new_tokens", 6)
         elsewhere.add_device()  # before autograd, which counts devices once
         make_small(patch)
-        patch.setattr("neuraltuning.generation.pretrain_prior.resolve_dtype", lambda _: torch.float32)  # no autocast there
+        patch.setattr(
+            "neuraltuning.generation.pretrain_prior.resolve_dtype", lambda _: torch.float32
+        )  # no autocast there
         here = {**run(folder / "here", folder), "pretrained": pretrain(folder / "parts here")}
         device = torch.device(elsewhere.NAME, 0)
         generation = ("generation.pretrain_tokenizer", "generation.pretrain_prior")

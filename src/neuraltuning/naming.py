@@ -31,8 +31,8 @@ ATTRIBUTES = 64
 MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
 APART, APART_CELLS = 1.0, 49
-"""No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells. On
-finer ones it grows with the root of a side: of more patches the two that agree least are further apart ..."""
+"""No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells.
+On finer ones it grows with the root of a side: of more patches the two that agree least are further apart ..."""
 CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
 """... and these times what their classes and their attributes differ by (1 less the cosine)."""
 PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))

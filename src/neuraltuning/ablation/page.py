@@ -79,7 +79,7 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         "sign-flip test over items. Many comparisons stand here: at p = 0.05 one in twenty is chance.",
         "- The verdict: *reproduced* where the interval leaves zero out on the papers' side, *not reproduced* on the "
         "other side, *undecided* where it holds zero.",
-        "- Learning rates that are given as chosen were chosen by the validation loss (of all losses together) with the "
+        "- Learning rates that are given as chosen were chosen by the validation loss (all losses together) with the "
         "first seed, not by any score here.",
         "",
     ]

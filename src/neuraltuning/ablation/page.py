@@ -66,7 +66,7 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         command,
         "```",
         "",
-        f"from {len(made)} of {expected_runs(grid)} runs, {_compute(made)} in all"
+        f"from {len(made)} {f'of at most {expected_runs(grid)} ' if left else ''}runs, {_compute(made)} in all"
         + (f" (still to be made: {left}; what stands here is what there is)." if left else "."),
         f"Each variant is run with the seeds {seeds}; all runs of a seed share one start (alignment and warm-up; made "
         "once on each device), see the same images in the same order, and are scored on the same items.",

@@ -116,7 +116,7 @@ def test_the_page_shows_scores_differences_and_verdicts(make_grid: MakeGrid, res
     page = write_page(grid, results, tmp_path / "page.md", "neuraltuning ablate grid.yaml")
     text = page.read_text()
     assert "neuraltuning ablate grid.yaml" in text
-    assert "from 4 runs, 4.0 core-hours in all." in text
+    assert "from 4 of at most 4 runs, 4.0 core-hours in all; none is left" in text
     assert "still to be made" not in text
     row = next(line for line in text.splitlines() if line.startswith("| **LoRA**"))
     assert "5.19 M parameters" in row
@@ -138,7 +138,7 @@ def test_the_page_tells_hours_of_cores_from_those_on_a_gpu(make_grid: MakeGrid, 
     value["machine"]["device"] = "NVIDIA H100"
     path.write_text(json.dumps(value))
     text = write_page(grid, results, tmp_path / "page.md", "ablate").read_text()
-    assert "from 4 runs, 0.5 run-hours on NVIDIA H100 and 3.0 core-hours in all" in text
+    assert "from 4 of at most 4 runs, 3.0 core-hours and 0.5 run-hours on NVIDIA H100 in all" in text
 
 
 def test_a_study_whose_reference_is_missing_compares_nothing(

@@ -66,8 +66,10 @@ def _head(grid: Grid, results: Path, command: str) -> str:
         command,
         "```",
         "",
-        f"from {len(made)} {f'of at most {expected_runs(grid)} ' if left else ''}runs, {_compute(made)} in all"
-        + (f" (still to be made: {left}; what stands here is what there is)." if left else "."),
+        f"from {len(made)} of at most {expected_runs(grid)} runs, {_compute(made)} in all"
+        + (
+            f" (still to be made: {left}; what stands here is what there is)." if left else "; none is left to be made."
+        ),
         f"Each variant is run with the seeds {seeds}; all runs of a seed share one start (alignment and warm-up; made "
         "once on each device), see the same images in the same order, and are scored on the same items.",
         "",
@@ -170,13 +172,13 @@ def _row(cells: Sequence[str]) -> str:
 
 def _compute(made: Sequence[Result]) -> str:
     """What the runs took, by device; of runs side by side on one GPU each one's whole time."""
-    hours = {} if made else {"cpu": 0.0}
+    hours = {"core-hours": 0.0}
     for result in made:
-        device = result.machine["device"]
-        share = result.machine["threads"] if device == "cpu" else 1
-        hours[device] = hours.get(device, 0.0) + share * sum(result.seconds.values()) / 3600
-    cores = {"cpu": "core-hours"}
-    return " and ".join(f"{hours[name]:.1f} {cores.get(name, f'run-hours on {name}')}" for name in sorted(hours))
+        on_cpu = result.machine["device"] == "cpu"
+        unit = "core-hours" if on_cpu else f"run-hours on {result.machine['device']}"
+        taken = sum(result.seconds.values()) / 3600
+        hours[unit] = hours.get(unit, 0.0) + (result.machine["threads"] * taken if on_cpu else taken)
+    return " and ".join(f"{value:.1f} {unit}" for unit, value in hours.items())
 
 
 def _all_results(grid: Grid, results: Path) -> list[Result]:

@@ -123,6 +123,13 @@ def test_patches_that_vote_for_one_box_and_look_alike_are_one_group(
     assert sum(10 in words for words in said(fitted(slots=24), shown, objects)) == dogs
 
 
+@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.195), ((14, 14), 1.414)])
+def test_patches_of_finer_grids_may_be_further_apart(grid: tuple[int, int], limit: float) -> None:
+    """Else a large object of many patches falls apart into several."""
+    naming = Naming(12, grid, 6, 5, places=PLACES, **WRITING)
+    assert naming.apart == pytest.approx(limit, abs=1e-3)
+
+
 def test_a_group_is_named_by_what_its_patches_show_on_the_whole() -> None:
     """One patch of a palm tree that looks like a dog is no dog."""
     shown, tree = ["pp..", "pd..", "pp.."], ["11..", "11..", "11.."]

@@ -14,8 +14,8 @@ HIDDEN_SIZE = 256
 SMALLEST = 0.3
 """Sides of a box in patches, at least."""
 
-STEPS, BATCH, RATE, WEIGHT_DECAY = 300, 1024, 2e-3, 0.05
-"""Of the fit: AdamW with cosine decay."""
+STEPS, PASSES, BATCH, RATE, WEIGHT_DECAY = 300, 8, 1024, 2e-3, 0.05
+"""Of the fit: AdamW with cosine decay, for so many steps, or as many as so many passes over the patches are."""
 ROUND = 0.3
 """Patches; errors below this count with their square, larger ones with their size."""
 
@@ -77,9 +77,10 @@ class BoxVotes(nn.Module):
             weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=generator))
         trained = [weight.clone().requires_grad_() for weight in weights]
         optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        steps = max(STEPS, PASSES * len(tokens) // BATCH)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():
-            for _ in range(STEPS):
+            for _ in range(steps):
                 chosen = torch.randint(len(tokens), (min(BATCH, len(tokens)),), generator=generator).to(tokens.device)
                 hidden = F.gelu(F.linear(self._normed(tokens[chosen]), trained[0], trained[1]))
                 loss = F.smooth_l1_loss(F.linear(hidden, trained[2], trained[3]), wanted[chosen], beta=ROUND)

@@ -30,15 +30,17 @@ ATTRIBUTES = 64
 """Attributes at most, and nothing."""
 MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
-APART = 1.0
-"""No two patches of a group are further apart than this, in `disagreement` of their boxes ..."""
+APART, APART_CELLS = 1.0, 49
+"""No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells;
+on finer ones it grows with the root of a side, as of more patches the two that agree least are further apart ..."""
 CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
 """... and these times what their classes and their attributes differ by (1 less the cosine)."""
 PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 """The words for the ninths of an image."""
 
-STEPS, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 2048, 2e-3, 1e-2, 0.05
-"""Of a classifier's fit: AdamW with cosine decay on the smoothed cross-entropy."""
+STEPS, PASSES, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 6, 2048, 2e-3, 1e-2, 0.05
+"""Of a classifier's fit: AdamW with cosine decay on the smoothed cross-entropy, for so many steps, or as many as so
+many passes over the patches are."""
 
 
 class PatchClassifier(nn.Module):
@@ -109,9 +111,10 @@ class PatchClassifier(nn.Module):
         weight = torch.zeros(len(classes), tokens.shape[1], device=tokens.device, requires_grad=True)
         bias = torch.zeros(len(classes), device=tokens.device, requires_grad=True)
         optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        steps = max(STEPS, PASSES * len(kept) // BATCH)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():
-            for _ in range(STEPS):
+            for _ in range(steps):
                 chosen = kept[torch.randint(len(kept), (min(BATCH, len(kept)),), generator=generator).to(kept.device)]
                 logits = F.linear(self._normed(tokens[chosen]), weight, bias)
                 loss = F.cross_entropy(logits, rank[labels[chosen]], label_smoothing=SMOOTHING)
@@ -192,6 +195,7 @@ class Naming(nn.Module):
         """
         super().__init__()
         self.grid, self.slots = grid, slots
+        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** 0.25
         self.places, self.padding = places, padding
         self.opening, self.separator, self.closing = list(opening), list(separator), list(closing)
         self.classes = PatchClassifier(token_size, vocabulary)
@@ -277,7 +281,7 @@ class Naming(nn.Module):
     def _described(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[list[int], Tensor]]:
         """The description and the patches, (n,) int64, of each group of one image that has one, from left to right."""
         found = []
-        for patches in _groups(classes, attributes, boxes):
+        for patches in _groups(classes, attributes, boxes, self.apart):
             probabilities = classes[patches]
             shown = int(probabilities[:, NOTHING + 1 :].mean(0).argmax()) + NOTHING + 1
             if probabilities[:, shown].max() < CONFIDENCE:
@@ -292,28 +296,29 @@ class Naming(nn.Module):
         return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]
 
 
-def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[Tensor]:
+def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor, apart: float) -> list[Tensor]:
     """The groups of one image's patches that show something: the numbers of each group's patches, (n,) int64.
 
-    Complete-linkage clustering: any two patches of a group are at most `APART`. So a red cup that touches a blue one
+    Complete-linkage clustering: any two patches of a group are at most `apart`. So a red cup that touches a blue one
     stays apart from it, and so do two red ones whose patches vote for different boxes.
 
     Args:
         classes: (P, V) probabilities.
         attributes: (P, ATTRIBUTES) probabilities, zeros as far as there is none.
         boxes: (P, 4) votes.
+        apart: a limit of their `distances`.
     """
     shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
     if len(shown) < 2:
         return [shown] if len(shown) else []
     distance = distances(classes[shown], attributes[shown], boxes[shown])
     pairs = distance.cpu().numpy()[np.triu_indices(len(shown), 1)]
-    numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), APART, "distance")).to(shown.device)
+    numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), apart, "distance")).to(shown.device)
     return [shown[numbers == number] for number in range(1, int(numbers.max()) + 1)]
 
 
 def distances(classes: Tensor, attributes: Tensor, boxes: Tensor) -> Tensor:
-    """How far patches are from showing one thing, in units of which `APART` is the limit.
+    """How far patches are from showing one thing.
 
     Args:
         classes: (..., P, V) probabilities.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+PART = 65536
+"""Image tokens that a fit takes into the sums at once."""
+
 
 class Projector(nn.Module):
     """A linear map of each image token, a two-layer perceptron beside it, and a learned vector for the token's place.
@@ -60,12 +63,19 @@ class Projector(nn.Module):
             weights: (N,) of each token in the sum of squares.
             ridge: added to the tokens' covariance, in units of its mean diagonal.
         """
-        x, y = self.norm(tokens.float()), words / self.output_rms
-        mean_x, mean_y = x.mean(0), y.mean(0)
-        root = weights.sqrt()[:, None]
-        x = (x - mean_x) * root
-        covariance = x.T @ x
+        size = tokens.shape[1]
+        mean_x, mean_y = torch.zeros(size, device=tokens.device), words.mean(0) / self.output_rms
+        covariance = torch.zeros(size, size, device=tokens.device)
+        products = torch.zeros(size, words.shape[1], device=tokens.device)
+        # part by part: in float32 and normed, the tokens of thousands of images take several times their own memory
+        for x in tokens.split(PART):
+            mean_x += self.norm(x.float()).sum(0) / len(tokens)
+        for x, y, weight in zip(tokens.split(PART), words.split(PART), weights.split(PART), strict=True):
+            root = weight.sqrt()[:, None]
+            x = (self.norm(x.float()) - mean_x) * root
+            covariance += x.T @ x
+            products += x.T @ ((y / self.output_rms - mean_y) * root)
         covariance.diagonal().add_(ridge * covariance.diagonal().mean())
-        weight = torch.linalg.solve(covariance, x.T @ ((y - mean_y) * root))
+        weight = torch.linalg.solve(covariance, products)
         self.linear.weight.copy_(weight.T)
         self.linear.bias.copy_(mean_y - mean_x @ weight)

@@ -13,11 +13,13 @@ from torch import Tensor
 from neuraltuning.export.naming_graph import NamingGraph, merged
 from neuraltuning.export.part import Comparisons, Part, Run
 from neuraltuning.export.tracing import open_file, trace
-from neuraltuning.naming import APART, Naming
+from neuraltuning.naming import Naming
 from tests.test_naming import fitted, patches
 
 FIELDS = ("ids", "shares", "classes", "attributes", "boxes")
 SLOTS = 20
+LIMIT = 1.0
+"""Of distances within a group."""
 
 
 class Named(Part):
@@ -52,7 +54,7 @@ class Merged(Part):
         self.outputs = ("groups",)
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        return (merged(given["distance"], given["shown"]),)
+        return (merged(given["distance"], given["shown"], LIMIT),)
 
     def comparisons(self, run: Run) -> Comparisons:
         raise NotImplementedError
@@ -110,9 +112,9 @@ def test_clusters_are_those_of_scipy(tmp_path: Path) -> None:
     shown = torch.rand(80, 9, generator=generator) < 0.8
     groups = open_file("merged", path)({"distance": distance, "shown": shown})["groups"]
     sizes = set()
-    for apart, seen, found in zip(distance, shown, groups, strict=True):
-        own = apart[seen][:, seen].numpy()
-        numbers = fcluster(linkage(own[np.triu_indices(len(own), 1)], "complete"), APART, "distance")
+    for pairs, seen, found in zip(distance, shown, groups, strict=True):
+        own = pairs[seen][:, seen].numpy()
+        numbers = fcluster(linkage(own[np.triu_indices(len(own), 1)], "complete"), LIMIT, "distance")
         found = found[seen]
         np.testing.assert_array_equal(found[:, None] == found, numbers[:, None] == numbers)
         sizes |= set(np.bincount(numbers))

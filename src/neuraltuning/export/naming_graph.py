@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuraltuning.naming import APART, CONFIDENCE, NOTHING, Description, Naming, distances
+from neuraltuning.naming import CONFIDENCE, NOTHING, Description, Naming, distances
 
 NO_TOKEN = -1
 """Fills up spellings."""
@@ -33,7 +33,7 @@ class NamingGraph(nn.Module):
         """(B, P, C) float, row-major over the grid -> what `Naming` says of it."""
         classes, attributes, boxes = self.naming.read(tokens)
         shown = classes.argmax(-1) != NOTHING
-        groups = merged(distances(classes, attributes, boxes), shown)
+        groups = merged(distances(classes, attributes, boxes), shown, self.naming.apart)
         members = shown[:, None] & (groups[:, None] == _places(groups)[:, None])  # (B, G, P): G as many as patches
         sizes = members.sum(-1)
         shares = members / sizes.clamp_min(1)[..., None]
@@ -89,12 +89,13 @@ class NamingGraph(nn.Module):
         return ids, said.mT.to(shares.dtype) @ shares
 
 
-def merged(distance: Tensor, shown: Tensor) -> Tensor:
-    """Complete-linkage clustering: any two patches of a group are at most `APART`.
+def merged(distance: Tensor, shown: Tensor, apart: float) -> Tensor:
+    """Complete-linkage clustering: any two patches of a group are at most `apart`.
 
     Args:
         distance: (B, P, P) float.
         shown: (B, P) bool, the patches that are clustered.
+        apart: a limit of `distance`.
 
     Returns:
         (B, P) int64 the first patch of each patch's group.
@@ -104,14 +105,14 @@ def merged(distance: Tensor, shown: Tensor) -> Tensor:
     distance = distance.masked_fill(alone, torch.inf)
 
     def some_are_near(distance: Tensor, groups: Tensor) -> Tensor:
-        return distance.flatten().amin(0) <= APART
+        return distance.flatten().amin(0) <= apart
 
     def merge_nearest(distance: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Merges the nearest two groups of each image, unless they are too far apart, into the one that is first."""
         patches = torch.arange(distance.shape[2])
         flat = distance.flatten(1)
         nearest = flat.argmin(1, keepdim=True)
-        near = flat.amin(1, keepdim=True) <= APART
+        near = flat.amin(1, keepdim=True) <= apart
         first, second = nearest // distance.shape[2], nearest % distance.shape[2]
         kept, gone = near & (patches == first), near & (patches == second)
         both = (kept | gone)[..., None]

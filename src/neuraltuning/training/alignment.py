@@ -23,6 +23,7 @@ from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.model import MultitaskModel
 from neuraltuning.naming import UNKNOWN
 from neuraltuning.packing import Packer
+from neuraltuning.projector import PART
 from neuraltuning.task_tokens import vocabulary_vectors
 from neuraltuning.tasks import Example, Task
 
@@ -119,9 +120,9 @@ def _fit_projector(model: MultitaskModel, token: Tensor, place: Tensor, names: S
     words = F.normalize(vectors, dim=-1)[place] * size + center
     model.projector.fit(token, words, weights)
     objects = place > 0
-    said = model.projector.say(token[objects]) - center
-    nearest = (F.normalize(said, dim=-1) @ F.normalize(vectors, dim=-1).T).argmax(-1)
-    return float((nearest == place[objects]).float().mean())
+    known = F.normalize(vectors, dim=-1).T
+    said = [F.normalize(model.projector.say(part) - center, dim=-1) @ known for part in token[objects].split(PART)]
+    return float((torch.cat(said).argmax(-1) == place[objects]).float().mean())
 
 
 def _fit_drawing(model: MultitaskModel, texts: Sequence[tuple[int, Example]], embeddings: Tensor) -> None:

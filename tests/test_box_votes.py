@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
+from neuraltuning import box_votes
 from neuraltuning.box_votes import SMALLEST, BoxVotes, disagreement, patch_centres
 
 GRID = (3, 5)
@@ -33,16 +35,30 @@ def test_at_first_each_patch_votes_for_itself() -> None:
 def test_fitted_votes_are_for_the_boxes_of_what_patches_show() -> None:
     votes = BoxVotes(10, GRID)
     votes.fit(*seen(2000, seed=1), seed=0)
+    assert is_right(votes)
+    assert not votes.first.requires_grad
+    assert not list(votes.parameters())
+
+
+def is_right(votes: BoxVotes) -> bool:
     tokens, places, boxes = seen(300, seed=2)
     # a picture whose patch at each token's place shows it
     pictures = torch.zeros(300, 15, 10)
     pictures[torch.arange(300), places] = tokens
     voted = votes(pictures)[torch.arange(300), places]
     error = (voted - boxes).abs().mean(0)
-    for of_all, spread in zip(error.tolist(), boxes.std(0).tolist(), strict=True):
-        assert of_all < 0.35 * spread
-    assert not votes.first.requires_grad
-    assert not list(votes.parameters())
+    return bool((error < 0.35 * boxes.std(0)).all())
+
+
+def test_many_patches_take_more_steps_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else most of a large data set's patches are never seen."""
+    monkeypatch.setattr(box_votes, "STEPS", 5)
+    monkeypatch.setattr(box_votes, "BATCH", 64)
+    few, many = BoxVotes(10, GRID), BoxVotes(10, GRID)
+    few.fit(*seen(64, seed=1), seed=0)
+    many.fit(*seen(4000, seed=1), seed=0)
+    assert not is_right(few)
+    assert is_right(many)
 
 
 def test_the_same_seed_learns_the_same() -> None:

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import neuraltuning.model_folder
 from neuraltuning.errors import InputError, RunError
+from neuraltuning.generation.prior import ImagePrior
 from neuraltuning.model import MultitaskModel, Query
 from neuraltuning.tasks import get_task
 from tests.tiny_models import lively, llm_folder, model_settings, sample
@@ -165,7 +167,16 @@ def test_a_damaged_file_is_named(copy: Path, name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "null", "{}", '{"format_version": 1}', '{"format_version": 1, "model": 3}', "3"]
+    "text",
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"format_version": 1}',
+        '{"format_version": 1, "model": 3}',
+        '{"format_version": 1, "model": {}, "written_for": 3}',
+        "3",
+    ],
 )
 def test_a_config_of_another_kind(copy: Path, text: str) -> None:
     (copy / "config.json").write_text(text)
@@ -190,6 +201,32 @@ def test_a_config_of_another_version_or_with_unknown_keys(copy: Path) -> None:
     assert "projecter_size" in error_of(copy)
     change_config(copy, lambda config: config.update(format_version=99))
     assert "99" in error_of(copy)
+
+
+def other_prior(copy: Path, folder: Path, change: Callable[[ImagePrior], None]) -> None:
+    """Has the model in `copy` draw with a changed image prior."""
+    path = json.loads((copy / "config.json").read_text())["model"]["decoders"]["image"]["prior"]
+    prior = ImagePrior.load(Path(path))
+    change(prior)
+    prior.save(folder / "prior.safetensors")
+    other = str(folder / "prior.safetensors")
+    change_config(copy, lambda config: config["model"]["decoders"]["image"].update(prior=other))
+
+
+def test_an_image_prior_that_reads_other_components(copy: Path, tmp_path: Path) -> None:
+    """It would draw, without a word, what was not asked for."""
+    other_prior(copy, tmp_path, lambda prior: prior.component_mean.add_(1.0))
+    sentence = error_of(copy)
+    assert str(copy / "config.json") in sentence
+    assert "decoder image" in sentence
+    assert "components" in sentence
+    change_config(copy, lambda config: config.pop("written_for"))  # as models that were saved before it was checked
+    assert MultitaskModel.from_pretrained(copy)
+
+
+def test_another_image_prior_that_reads_the_same_components(copy: Path, tmp_path: Path) -> None:
+    other_prior(copy, tmp_path, lambda prior: nn.init.normal_(prior.logits.weight))
+    assert MultitaskModel.from_pretrained(copy)
 
 
 def test_a_language_model_that_is_gone(copy: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from neuraltuning import naming as naming_module
 from neuraltuning.box_votes import patch_centres
 from neuraltuning.model import MultitaskModel, Query
 from neuraltuning.naming import UNKNOWN, Naming
@@ -104,6 +105,16 @@ def test_groups_are_described_from_left_to_right_in_the_language_models_tokens()
     for start, places in zip((4, 8, 12), where.values(), strict=True):
         expected[start : start + 3, places] = 1.0 / len(places)
     torch.testing.assert_close(shares[0], expected)
+
+
+def test_many_patches_take_more_steps_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else most of a large data set's patches are never seen."""
+    monkeypatch.setattr(naming_module, "STEPS", 1)
+    unlearned = fitted()
+    monkeypatch.setattr(naming_module, "BATCH", 8)
+    learned, dog, cat = fitted(), [50, 10, *PLACES[0][1]], [40, 30, *PLACES[2][1]]
+    assert said(learned, ["dddd", "....", "CCCC"]) == [dog, cat]
+    assert said(unlearned, ["dddd", "....", "CCCC"]) != [dog, cat]
 
 
 @pytest.mark.parametrize(

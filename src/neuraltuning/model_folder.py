@@ -1,6 +1,6 @@
 """A tuned model as a folder: what is in it, and what is said when something of it is missing or doesn't fit.
 
-    config.json          `ModelSettings` and the format's version
+    config.json          `ModelSettings`, the format's version, and what the decoders' frozen parts were
     adapter/             the tuner in peft's format
     heads.safetensors    projector, names, task tokens' rows, bridges, decoders (without their frozen parts)
     tokenizer/           with the task tokens
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft import PeftConfig, get_peft_model_state_dict
 from safetensors import SafetensorError
@@ -47,7 +47,11 @@ def save_model(model: MultitaskModel, folder: str | os.PathLike[str]) -> Path:
         model.llm.save_pretrained(str(temporary / ADAPTER), save_embedding_layers=False)  # new rows are in the heads
         save_file({k: v.detach().contiguous().cpu() for k, v in model.heads().items()}, temporary / HEADS)
         model.format.tokenizer.save_pretrained(str(temporary / TOKENIZER))
-        config = {"format_version": FORMAT_VERSION, "model": model.settings.model_dump(mode="json")}
+        config = {
+            "format_version": FORMAT_VERSION,
+            "model": model.settings.model_dump(mode="json"),
+            "written_for": _written_for(model),
+        }
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return Path(folder)
 
@@ -94,6 +98,7 @@ def load_model(
             "save or copy the model again."
         )
     _load_heads(model, heads, folder / HEADS)
+    _check_written_for(model, folder / CONFIG)
     return model.eval()
 
 
@@ -113,14 +118,36 @@ def read_settings(folder: Path) -> ModelSettings:
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder} is no saved model: it has no {CONFIG}. Give a folder that `tune` wrote.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        version, settings = config["format_version"], config["model"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; save or copy the model again.") from error
+    config = _read_config(path)
+    version, settings = config["format_version"], config["model"]
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format version {version}, this program reads version {FORMAT_VERSION}.")
     return validate_settings(ModelSettings, settings, str(path))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        written_for = config.get("written_for", {})  # models of the first days lack it
+        return {"format_version": config["format_version"], "model": config["model"], "written_for": {**written_for}}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged; save or copy the model again.") from error
+
+
+def _written_for(model: MultitaskModel) -> dict[str, str]:
+    """By a decoder's name what its trained parameters are written for, of decoders that say it."""
+    parts = {name: model.decoder(name).written_for for name in model.decoders}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _check_written_for(model: MultitaskModel, path: Path) -> None:
+    here = _written_for(model)
+    for name, part in _read_config(path)["written_for"].items():
+        if name in here and part != here[name]:
+            raise InputError(
+                f"{path}: the decoder {name} was trained for the {part}, and here are the {here[name]}, for which it "
+                f"would write nonsense: name its own in model.decoders.{name}, or tune the model again."
+            )
 
 
 def _read_tensors(path: Path) -> dict:

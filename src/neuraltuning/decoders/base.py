@@ -45,6 +45,14 @@ class Decoder(nn.Module, ABC):
     token: ClassVar[str]
     about_input: ClassVar[bool] = True
 
+    @property
+    def written_for(self) -> str | None:
+        """Names what the trained parameters are written for, where that is in no `state_dict`; by default nothing.
+
+        A saved model is loaded beside the same alone.
+        """
+        return None
+
     @abstractmethod
     def target_image(self, image: Image.Image | None, target: Any) -> Image.Image | None:
         """The image that owns a token with this `target` in an example whose input image is `image`."""

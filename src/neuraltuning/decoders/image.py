@@ -88,6 +88,11 @@ class ImageDecoder(Decoder):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    @property
+    def written_for(self) -> str:
+        """The components that the prior reads: another prior is as good, if it reads the same."""
+        return f"image prior's components {self._parts[0].fingerprint()}"
+
     def target_image(self, image: Image.Image | None, target: Any) -> Image.Image | None:
         """The picture to be drawn, whose embedding is learnt."""
         return target

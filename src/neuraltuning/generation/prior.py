@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -114,6 +115,11 @@ class ImagePrior(nn.Module):
     def components(self, embedding: Tensor) -> Tensor:
         """(B, E) embeddings -> (B, components), principal components of mean square 1 over Scenes."""
         return (embedding - self.component_mean) @ self.component_basis / self.component_std
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the components, the same for priors that read the same ones."""
+        parts = (self.component_mean, self.component_basis, self.component_std)
+        return sha256(b"".join(part.cpu().float().numpy().tobytes() for part in parts)).hexdigest()[:12]
 
     def loss(self, codes: Tensor, components: Tensor, keep: Tensor) -> Tensor:
         """Mean cross-entropy of the codes in nats.

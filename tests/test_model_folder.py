@@ -203,7 +203,7 @@ def test_a_config_of_another_version_or_with_unknown_keys(copy: Path) -> None:
     assert "99" in error_of(copy)
 
 
-def other_prior(copy: Path, folder: Path, change: Callable[[ImagePrior], None]) -> None:
+def other_prior(copy: Path, folder: Path, change: Callable[[ImagePrior], object]) -> None:
     """Has the model in `copy` draw with a changed image prior."""
     path = json.loads((copy / "config.json").read_text())["model"]["decoders"]["image"]["prior"]
     prior = ImagePrior.load(Path(path))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peft import PeftConfig, get_peft_model_state_dict
 from safetensors import SafetensorError
@@ -74,7 +74,7 @@ def load_model(
         InputError: the folder is no saved model, or a file in it is missing or doesn't fit.
     """
     folder = find_model(folder)
-    settings = read_settings(folder)
+    settings, written_for = _read_config(folder / CONFIG)
     if dtype is not None:
         settings = settings.model_copy(update={"dtype": dtype})
     adapter_files = [f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/adapter_model.safetensors"]
@@ -98,7 +98,13 @@ def load_model(
             "save or copy the model again."
         )
     _load_heads(model, heads, folder / HEADS)
-    _check_written_for(model, folder / CONFIG)
+    here = _written_for(model)
+    for name, part in written_for.items():
+        if name in here and part != here[name]:
+            raise InputError(
+                f"{folder / CONFIG}: the decoder {name} was trained for the {part}, and here are the {here[name]}, for "
+                f"which it would write nonsense: name its own in model.decoders.{name}, or tune the model again."
+            )
     return model.eval()
 
 
@@ -109,45 +115,25 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
     return inside if not (folder / CONFIG).is_file() and (inside / CONFIG).is_file() else folder
 
 
-def read_settings(folder: Path) -> ModelSettings:
-    """The settings of the model saved in `folder`.
-
-    Raises:
-        InputError: there is no such model, or its config.json is damaged or of another version.
-    """
-    path = folder / CONFIG
+def _read_config(path: Path) -> tuple[ModelSettings, dict[str, str]]:
+    """The settings of a saved model, and what its decoders were written for."""
     if not path.is_file():
-        raise InputError(f"{folder} is no saved model: it has no {CONFIG}. Give a folder that `tune` wrote.")
-    config = _read_config(path)
-    version, settings = config["format_version"], config["model"]
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path} has format version {version}, this program reads version {FORMAT_VERSION}.")
-    return validate_settings(ModelSettings, settings, str(path))
-
-
-def _read_config(path: Path) -> dict[str, Any]:
+        raise InputError(f"{path.parent} is no saved model: it has no {CONFIG}. Give a folder that `tune` wrote.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        written_for = config.get("written_for", {})  # models of the first days lack it
-        return {"format_version": config["format_version"], "model": config["model"], "written_for": {**written_for}}
+        version, settings = config["format_version"], config["model"]
+        written_for = {**config.get("written_for", {})}  # models of the first days lack it
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged; save or copy the model again.") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path} has format version {version}, this program reads version {FORMAT_VERSION}.")
+    return validate_settings(ModelSettings, settings, str(path)), written_for
 
 
 def _written_for(model: MultitaskModel) -> dict[str, str]:
     """By a decoder's name what its trained parameters are written for, of decoders that say it."""
     parts = {name: model.decoder(name).written_for for name in model.decoders}
     return {name: part for name, part in parts.items() if part is not None}
-
-
-def _check_written_for(model: MultitaskModel, path: Path) -> None:
-    here = _written_for(model)
-    for name, part in _read_config(path)["written_for"].items():
-        if name in here and part != here[name]:
-            raise InputError(
-                f"{path}: the decoder {name} was trained for the {part}, and here are the {here[name]}, for which it "
-                f"would write nonsense: name its own in model.decoders.{name}, or tune the model again."
-            )
 
 
 def _read_tensors(path: Path) -> dict:

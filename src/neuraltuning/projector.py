@@ -70,8 +70,8 @@ class Projector(nn.Module):
         # part by part: in float32 and normed, the tokens of thousands of images take several times their own memory
         for x in tokens.split(PART):
             mean_x += self.norm(x.float()).sum(0) / len(tokens)
-        for x, y, weight in zip(tokens.split(PART), words.split(PART), weights.split(PART), strict=True):
-            root = weight.sqrt()[:, None]
+        roots = weights.sqrt()[:, None]
+        for x, y, root in zip(tokens.split(PART), words.split(PART), roots.split(PART), strict=True):
             x = (self.norm(x.float()) - mean_x) * root
             covariance += x.T @ x
             products += x.T @ ((y / self.output_rms - mean_y) * root)

@@ -72,7 +72,11 @@ def short_name(scene: Scene, index: int) -> str | None:
 
 
 def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
-    """Returns the shortest of the object's phrases `own` that names its class and singles it out, or None."""
+    """Returns how an answer names the object, or None if none of its phrases `own` names its class.
+
+    Its class or colour where that singles it out, else its place among those of its class, else the shortest of `own`.
+    One way for all answers: which of several true phrases comes is nothing that a reader of the question can know.
+    """
     name = short_name(scene, index)
     if name is not None:
         return name
@@ -80,7 +84,12 @@ def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
     category = scene.objects[index].category.name
     texts = [phrase.text for phrase in own if category in phrase.text.split(" of the two ")[0].split(" of the ")[0]]
     texts = [text for text in texts if not text.startswith(("the object", "the thing"))]
-    return min(texts, key=len, default=None)
+    if not texts:
+        return None
+    group = same_class(scene, index)
+    places = _by_place(scene.objects, group, _words(scene, group))
+    place = next((templates[0].format(**words) for one, _, templates, words in places if one == index), None)
+    return place or min(texts, key=len)
 
 
 def same_class(scene: Scene, index: int) -> list[int]:
@@ -119,10 +128,9 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         group = same_class(scene, first)
         if group[0] != first:
             continue
-        category = objects[first].category
-        words = {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
+        words = _words(scene, group)
         if len(group) == 1:
-            yield first, "class", (f"the {category.name}",), {}
+            yield first, "class", (f"the {objects[first].category.name}",), {}
         else:
             yield from _by_color(scene, group, words)
             yield from _by_place(objects, group, words)
@@ -138,6 +146,12 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         yield from _by_corner(objects, everything, words)
         yield from _by_size(objects, everything, words)
         yield from _by_relation(objects, names, everything, words)
+
+
+def _words(scene: Scene, group: Sequence[int]) -> dict[str, str]:
+    """What templates say of a group of one class."""
+    category = scene.objects[group[0]].category
+    return {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
 
 
 def _by_color(scene: Scene, group: Sequence[int], words: dict[str, str]) -> Iterator[_Candidate]:

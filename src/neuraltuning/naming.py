@@ -119,16 +119,14 @@ class PatchClassifier(nn.Module):
         self.center.copy_(F.layer_norm(tokens[kept[: 16 * BATCH]].float(), tokens.shape[1:]).mean(0))
         generator = torch.Generator().manual_seed(seed)
         bound = tokens.shape[1] ** -0.5
-        first = torch.empty(self.first.shape).uniform_(-bound, bound, generator=generator)
-        shapes = [
-            (len(classes), tokens.shape[1]),
-            (len(classes),),
-            None,
-            self.first_bias.shape,
-            (len(classes), HIDDEN_SIZE),
+        first_weights = [
+            torch.zeros(len(classes), tokens.shape[1]),
+            torch.zeros(len(classes)),
+            torch.empty(self.first.shape).uniform_(-bound, bound, generator=generator),
+            torch.zeros(HIDDEN_SIZE),
+            torch.zeros(len(classes), HIDDEN_SIZE),
         ]
-        trained = [first if shape is None else torch.zeros(shape) for shape in shapes]
-        trained = [weight.to(tokens.device).requires_grad_() for weight in trained]
+        trained = [weights.to(tokens.device).requires_grad_() for weights in first_weights]
         optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=WEIGHT_DECAY)
         dtype = resolve_dtype("auto")
         steps = max(STEPS, PASSES * len(kept) // BATCH)

@@ -12,7 +12,7 @@ from torch import Tensor
 from neuraltuning import naming as naming_module
 from neuraltuning.box_votes import patch_centres
 from neuraltuning.model import MultitaskModel, Query
-from neuraltuning.naming import UNKNOWN, Naming, PatchClassifier
+from neuraltuning.naming import UNKNOWN, Naming
 from neuraltuning.tasks import get_task
 from neuraltuning.training.alignment import align
 from tests.tiny_models import lively, model_settings, sample
@@ -112,21 +112,9 @@ def test_many_patches_take_more_steps_to_learn_from(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(naming_module, "STEPS", 1)
     unlearned = fitted()
     monkeypatch.setattr(naming_module, "BATCH", 8)
-    learned, shown = fitted(), ["dddd", "....", "CCCC"]
-    assert said(learned, shown) == [[50, 10, *PLACES[0][1]], [40, 30, *PLACES[2][1]]]
-    assert learned.classes(patches(shown)).amax(-1).min() > 0.8
-    assert unlearned.classes(patches(shown)).amax(-1).max() < 0.6
-
-
-def test_classes_need_not_be_linear_in_the_tokens() -> None:
-    """What is the dog where two channels agree is the cat where they don't."""
-    shown = torch.randn(1200, 6, generator=torch.Generator().manual_seed(4)).sign() * torch.tensor([3, 3, 1, 1, 1, 1])
-    classes = 1 + (shown[:, 0] == shown[:, 1]).long()
-    classifier = PatchClassifier(6, 3)
-    classifier.fit(shown[:800], classes[:800], [[1], [10], [30]], seed=0)
-    found = classifier(shown[800:]).argmax(-1)
-    spelt = torch.tensor([classifier.spelling(int(number))[0] for number in found])
-    assert (spelt == torch.tensor([0, 10, 30])[classes[800:]]).float().mean() > 0.95
+    learned, dog, cat = fitted(), [50, 10, *PLACES[0][1]], [40, 30, *PLACES[2][1]]
+    assert said(learned, ["dddd", "....", "CCCC"]) == [dog, cat]
+    assert said(unlearned, ["dddd", "....", "CCCC"]) != [dog, cat]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +134,7 @@ def test_patches_that_vote_for_one_box_and_look_alike_are_one_group(
     assert sum(10 in words for words in said(fitted(slots=24), shown, objects)) == dogs
 
 
-@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.126), ((14, 14), 1.26)])
+@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.195), ((14, 14), 1.414)])
 def test_patches_of_finer_grids_may_be_further_apart(grid: tuple[int, int], limit: float) -> None:
     """Else a large object of many patches falls apart into several."""
     naming = Naming(12, grid, 6, 5, places=PLACES, **WRITING)
@@ -183,7 +171,6 @@ def test_what_it_is_not_sure_of_stays_unnamed() -> None:
     sure = ["dd..", "dd..", "dd.."]
     assert said(naming, sure)
     naming.classes.weight.zero_()
-    naming.classes.second.zero_()
     naming.classes.bias.fill_(0.0)  # six classes alike
     assert not said(naming, sure)
 
@@ -230,24 +217,6 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     assert features.words is not None
     assert features.words.shape[1] == n_patches  # names are for the LLM, not for the decoders
     torch.testing.assert_close(features.boxes, description.boxes)
-
-
-def test_patches_share_positions_of_the_language_model_and_not_of_the_decoders(
-    named: MultitaskModel, tmp_path: Path
-) -> None:
-    pooled = MultitaskModel.build(named.settings.model_copy(update={"pooling": 2}))
-    pooled.load_trained_state(named.trained_state())
-    pixels = named.encoder.preprocess([sample(30).image])
-    (features, tokens), (wanted, all_tokens) = pooled.see(pixels), named.see(pixels)
-    rows, columns = named.encoder.grid
-    assert pooled.image_length == tokens.shape[1] == (rows // 2) * (columns // 2) + 20
-    squares = all_tokens[:, : rows * columns].unflatten(1, (rows // 2, 2, columns // 2, 2)).mean((2, 4)).flatten(1, 2)
-    torch.testing.assert_close(tokens, torch.cat([squares, all_tokens[:, rows * columns :]], dim=1))
-    assert features.words is not None and wanted.words is not None
-    assert torch.equal(features.words, wanted.words)
-    query = Query(sample(30).image, "Which is like the sky?")
-    again = MultitaskModel.from_pretrained(pooled.save_pretrained(tmp_path / "model"))
-    assert again.reply(query.image, query.text).text == pooled.reply(query.image, query.text).text
 
 
 def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: MultitaskModel, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from neuraltuning.naming import NOTHING, PLACES, Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.prefix import with_prefix
-from neuraltuning.projector import Projector, pooled_patches
+from neuraltuning.projector import Projector
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
 from neuraltuning.reply import Reply, assemble_reply
 from neuraltuning.task_tokens import TaskTokens, vocabulary_vectors
@@ -97,11 +97,9 @@ class MultitaskModel(nn.Module):
         decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
         format: texts <-> token ids.
         word_mean: (D,) the LLM's mean input vector, which words are taken relative to.
-        pooled: (positions, patches) what each position of the LLM takes of an image's patches.
     """
 
     word_mean: Tensor
-    pooled: Tensor
 
     def __init__(
         self,
@@ -130,7 +128,6 @@ class MultitaskModel(nn.Module):
         vocabulary = vocabulary_vectors(llm)
         rms = float(vocabulary.pow(2).mean().sqrt())
         self.register_buffer("word_mean", vocabulary.mean(0), persistent=False)
-        self.register_buffer("pooled", pooled_patches(encoder.grid, settings.pooling), persistent=False)
         self.encoder = encoder
         state = StateShape(settings.state.words, hidden_size, settings.state.size)
         self.decoders = nn.ModuleDict(
@@ -216,8 +213,8 @@ class MultitaskModel(nn.Module):
 
     @property
     def image_length(self) -> int:
-        """Positions that an image takes in the LLM: its patches, those that share one counted once, and its names."""
-        return len(self.pooled) + self.settings.names.slots
+        """Positions that an image takes in the LLM: its patches and its names."""
+        return self.encoder.grid[0] * self.encoder.grid[1] + self.settings.names.slots
 
     @property
     def language_model(self) -> PreTrainedModel:
@@ -289,9 +286,8 @@ class MultitaskModel(nn.Module):
         """What `see` gives, from what the encoder gave for the images."""
         projected, detail = self.projector.split(features.tokens)
         words = projected.detach() - self.word_mean
-        seen = self.pooled @ projected
         if self.naming is None:
-            return replace(features, words=words), seen
+            return replace(features, words=words), projected
         embedding = self.language_model.get_input_embeddings()
         said = self.naming(features.tokens)
         named = embedding(said.ids).float() + said.shares @ detail
@@ -304,7 +300,7 @@ class MultitaskModel(nn.Module):
             known = F.normalize(classifier.mean_pieces(embedding) - self.word_mean, dim=-1)
             known[NOTHING] = 0.0
             words = words + probabilities @ known
-        return replace(features, words=words, boxes=said.boxes), torch.cat([seen, named], dim=1)
+        return replace(features, words=words, boxes=said.boxes), torch.cat([projected, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuraltuning.box_votes import BoxVotes, disagreement
-from neuraltuning.precision import resolve_dtype
 
 NOTHING = 0
 """The class of what nothing is to be said of: background, and objects whose attribute no text tells."""
@@ -33,30 +32,25 @@ MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
 APART, APART_CELLS = 1.0, 49
 """No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells;
-on finer ones it grows with a side's cube root, as of more patches the two that agree least are further apart ..."""
+on finer ones it grows with the root of a side, as of more patches the two that agree least are further apart ..."""
 CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
 """... and these times what their classes and their attributes differ by (1 less the cosine)."""
 PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 """The words for the ninths of an image."""
 
-HIDDEN_SIZE = 512
-"""Of a classifier's perceptron."""
 STEPS, PASSES, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 6, 2048, 2e-3, 1e-2, 0.05
 """Of a classifier's fit: AdamW with cosine decay on the smoothed cross-entropy, for so many steps, or as many as so
 many passes over the patches are."""
 
 
 class PatchClassifier(nn.Module):
-    """A linear classifier of patches with a perceptron beside it, and the spelling of its classes.
+    """A linear classifier of patches, and the spelling of its classes.
 
     All its tensors are buffers: they are fitted once, before training, and not trained on.
     """
 
     weight: Tensor
     bias: Tensor
-    first: Tensor
-    first_bias: Tensor
-    second: Tensor
     pieces: Tensor
     center: Tensor
 
@@ -73,15 +67,11 @@ class PatchClassifier(nn.Module):
         bias = torch.full((vocabulary,), -torch.inf)
         bias[NOTHING] = 0.0
         self.register_buffer("bias", bias)
-        self.register_buffer("first", torch.zeros(HIDDEN_SIZE, token_size))
-        self.register_buffer("first_bias", torch.zeros(HIDDEN_SIZE))
-        self.register_buffer("second", torch.zeros(vocabulary, HIDDEN_SIZE))
         self.register_buffer("pieces", torch.full((vocabulary, MAX_PIECES), -1))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) patch tokens -> (..., V) probabilities of the classes."""
-        weights = (self.weight, self.bias, self.first, self.first_bias, self.second)
-        return _logits(self._normed(tokens), *weights).softmax(-1)
+        return F.linear(self._normed(tokens), self.weight, self.bias).softmax(-1)
 
     def spelling(self, number: int) -> list[int]:
         """The token ids of a class's name; none for `NOTHING`."""
@@ -97,14 +87,14 @@ class PatchClassifier(nn.Module):
         return vectors.sum(1) / present.sum(1, keepdim=True).clamp_min(1)
 
     def fit(self, tokens: Tensor, labels: Tensor, spellings: Sequence[Sequence[int]], seed: int) -> Tensor:
-        """Trains the classifier.
+        """Softmax regression.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
             labels: (N,) int64 the class of each, an index into `spellings`, or `UNKNOWN`.
             spellings: token ids of each class's name, those of `NOTHING` first, which are not used. Classes beyond the
                 vocabulary are left out, the rarest ones.
-            seed: of the first weights and of the batches.
+            seed: of the batches.
 
         Returns:
             For each of `spellings` the class that it became, `UNKNOWN` where it was left out.
@@ -118,36 +108,22 @@ class PatchClassifier(nn.Module):
         kept = known[rank[labels[known]] != UNKNOWN]
         self.center.copy_(F.layer_norm(tokens[kept[: 16 * BATCH]].float(), tokens.shape[1:]).mean(0))
         generator = torch.Generator().manual_seed(seed)
-        bound = tokens.shape[1] ** -0.5
-        first_weights = [
-            torch.zeros(len(classes), tokens.shape[1]),
-            torch.zeros(len(classes)),
-            torch.empty(self.first.shape).uniform_(-bound, bound, generator=generator),
-            torch.zeros(HIDDEN_SIZE),
-            torch.zeros(len(classes), HIDDEN_SIZE),
-        ]
-        trained = [weights.to(tokens.device).requires_grad_() for weights in first_weights]
-        optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=WEIGHT_DECAY)
-        dtype = resolve_dtype("auto")
+        weight = torch.zeros(len(classes), tokens.shape[1], device=tokens.device, requires_grad=True)
+        bias = torch.zeros(len(classes), device=tokens.device, requires_grad=True)
+        optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=WEIGHT_DECAY)
         steps = max(STEPS, PASSES * len(kept) // BATCH)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():
             for _ in range(steps):
                 chosen = kept[torch.randint(len(kept), (min(BATCH, len(kept)),), generator=generator).to(kept.device)]
-                normed = self._normed(tokens[chosen])
-                with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
-                    logits = _logits(normed, *trained)
-                loss = F.cross_entropy(logits.float(), rank[labels[chosen]], label_smoothing=SMOOTHING)
+                logits = F.linear(self._normed(tokens[chosen]), weight, bias)
+                loss = F.cross_entropy(logits, rank[labels[chosen]], label_smoothing=SMOOTHING)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-        weight, bias, first, first_bias, second = (learned.detach() for learned in trained)
-        self.weight.zero_()[: len(classes)] = weight
-        self.bias.fill_(-torch.inf)[: len(classes)] = bias
-        self.first.copy_(first)
-        self.first_bias.copy_(first_bias)
-        self.second.zero_()[: len(classes)] = second
+        self.weight.zero_()[: len(classes)] = weight.detach()
+        self.bias.fill_(-torch.inf)[: len(classes)] = bias.detach()
         self.pieces.fill_(-1)
         for place, number in enumerate(classes.tolist()):
             if number != NOTHING:
@@ -157,11 +133,6 @@ class PatchClassifier(nn.Module):
 
     def _normed(self, tokens: Tensor) -> Tensor:
         return F.layer_norm(tokens.float(), tokens.shape[-1:]) - self.center
-
-
-def _logits(tokens: Tensor, weight: Tensor, bias: Tensor, first: Tensor, first_bias: Tensor, second: Tensor) -> Tensor:
-    """(..., C) normed tokens -> (..., V)."""
-    return F.linear(tokens, weight, bias) + F.linear(F.gelu(F.linear(tokens, first, first_bias)), second)
 
 
 @dataclass(frozen=True)
@@ -224,7 +195,7 @@ class Naming(nn.Module):
         """
         super().__init__()
         self.grid, self.slots = grid, slots
-        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** (1 / 6)
+        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** 0.25
         self.places, self.padding = places, padding
         self.opening, self.separator, self.closing = list(opening), list(separator), list(closing)
         self.classes = PatchClassifier(token_size, vocabulary)

@@ -170,8 +170,6 @@ def expand(settings: GridSettings, base: dict[str, Any], where: str) -> Grid:
 def settings_digest(settings: RunSettings) -> str:
     """Twelve hexadecimal digits that stand for everything that determines a run."""
     values = settings.model_dump(mode="json")
-    if values["model"]["pooling"] == 1:  # as in all runs before there was a choice
-        del values["model"]["pooling"]
     tuner = values["model"]["tuner"]
     tuner["settings"] = tuner["settings"].get(tuner["method"], {})  # those of other methods are not used
     values["data"] = {**values["data"], "workers": 0}

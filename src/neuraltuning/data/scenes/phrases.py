@@ -72,11 +72,7 @@ def short_name(scene: Scene, index: int) -> str | None:
 
 
 def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
-    """Returns how an answer names the object, or None if none of its phrases `own` names its class.
-
-    Its class or colour where that singles it out, else its place among those of its class, else the shortest of `own`.
-    One way for all answers: which of several true phrases comes is nothing that a reader of the question can know.
-    """
+    """Returns the shortest of the object's phrases `own` that names its class and singles it out, or None."""
     name = short_name(scene, index)
     if name is not None:
         return name
@@ -84,12 +80,7 @@ def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
     category = scene.objects[index].category.name
     texts = [phrase.text for phrase in own if category in phrase.text.split(" of the two ")[0].split(" of the ")[0]]
     texts = [text for text in texts if not text.startswith(("the object", "the thing"))]
-    if not texts:
-        return None
-    group = same_class(scene, index)
-    places = _by_place(scene.objects, group, _words(scene, group))
-    place = next((templates[0].format(**words) for one, _, templates, words in places if one == index), None)
-    return place or min(texts, key=len)
+    return min(texts, key=len, default=None)
 
 
 def same_class(scene: Scene, index: int) -> list[int]:
@@ -128,9 +119,10 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         group = same_class(scene, first)
         if group[0] != first:
             continue
-        words = _words(scene, group)
+        category = objects[first].category
+        words = {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
         if len(group) == 1:
-            yield first, "class", (f"the {objects[first].category.name}",), {}
+            yield first, "class", (f"the {category.name}",), {}
         else:
             yield from _by_color(scene, group, words)
             yield from _by_place(objects, group, words)
@@ -146,12 +138,6 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         yield from _by_corner(objects, everything, words)
         yield from _by_size(objects, everything, words)
         yield from _by_relation(objects, names, everything, words)
-
-
-def _words(scene: Scene, group: Sequence[int]) -> dict[str, str]:
-    """What templates say of a group of one class."""
-    category = scene.objects[group[0]].category
-    return {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
 
 
 def _by_color(scene: Scene, group: Sequence[int], words: dict[str, str]) -> Iterator[_Candidate]:

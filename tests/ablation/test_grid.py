@@ -42,6 +42,20 @@ def test_what_does_not_change_a_result_does_not_change_its_name(make_grid: MakeG
     assert make_grid(set={"evaluation.samples": {"test": 4}}).variants[0].candidates[0][0].name != first
 
 
+def test_the_published_runs_are_those_of_the_shipped_grids() -> None:
+    """A setting that came later doesn't rename them."""
+    asked = {
+        run.name
+        for path in GRIDS.glob("*.yaml")
+        for variant in load_grid(path).variants
+        for runs in variant.candidates
+        for run in runs
+    }
+    published = {path.stem for path in (GRIDS.parents[1] / "docs" / "results" / "ablation").glob("*.json")}
+    assert len(published) > 20
+    assert published <= asked
+
+
 def test_values_to_choose_from_are_combined(make_grid: MakeGrid) -> None:
     choose = {"tuning.learning_rates.tuner": [1e-3, 1e-2], "tuning.warmup_steps": [0, 1]}
     grid = make_grid(variants={"plain": {"choose": choose}, "LoRA": {"set": {"model.tuner.method": "lora"}}})

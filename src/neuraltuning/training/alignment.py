@@ -26,6 +26,7 @@ from neuraltuning.packing import Packer
 from neuraltuning.projector import PART
 from neuraltuning.task_tokens import vocabulary_vectors
 from neuraltuning.tasks import Example, Task
+from neuraltuning.wording import Thing
 
 COVERED = 0.25
 """An image token shows an object if the object covers this share of its cell, else the background."""
@@ -203,14 +204,14 @@ def true_description(model: MultitaskModel, sample: Sample) -> list[int]:
     """Token ids of what the model's naming would say of an image if it saw all that is annotated."""
     naming = model.naming
     assert naming is not None
-    height, width = sample.image.height / naming.grid[0], sample.image.width / naming.grid[1]
-    found = []
-    for place, annotation in enumerate(sample.objects):
+    things = []
+    for annotation in sample.objects:
         x, y, w, h = annotation.box
-        row, column = (y + h / 2) / height, (x + w / 2) / width
-        name = " ".join(filter(None, (attribute_of(sample, annotation), annotation.category)))
-        found.append((column, place, [*_spelling(model, name), *naming.place(row, column)]))
-    return naming.write([spelling for _, _, spelling in sorted(found)])[0]
+        row, column = (y + h / 2) / sample.image.height, (x + w / 2) / sample.image.width
+        attribute = attribute_of(sample, annotation)
+        said = _spelling(model, attribute) if attribute else []
+        things.append(Thing(said, _spelling(model, annotation.category), row, column))
+    return naming.write([spelling for _, spelling in naming.wording.describe(things)])[0]
 
 
 def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:

@@ -26,7 +26,7 @@ ATTRIBUTES = [[2], [40], [50]]
 """Of nothing, red and blue."""
 PLACES = [[[60 + 3 * row + column] for column in range(3)] for row in range(3)]
 PAIR, ENDS = [[[70], [71]], [[72], [73]]], [[[74], [75]], [[76], [77]]]
-WORDING = Wording(OPENING, [COMMA], [END], STOP, PLACES, PAIR, ENDS, middle=[78], inner=[[79, 80], [81]])
+WORDING = Wording(OPENING, [COMMA], [END], STOP, PLACES, [85], PAIR, ENDS, middle=[78], inner=[[79, 80], [81]])
 KINDS = ".dpcDC"
 """Background, dog, palm tree, cat; the capital ones are red, the other dogs and cats blue, palm trees neither."""
 
@@ -57,7 +57,13 @@ def patches(shown: list[str], objects: list[str] | None = None) -> Tensor:
     return tokens(letters, relative, seed=0)[None]
 
 
-def fitted(slots: int = 14, vocabulary: int = 6, counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC") -> Naming:
+def fitted(
+    slots: int = 14,
+    vocabulary: int = 6,
+    counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC",
+    told: int = UNKNOWN,
+) -> Naming:
+    """A naming that learned `KINDS`; `told` is what was said of the background, 1 or 2 of `ATTRIBUTES`."""
     naming = Naming(12, GRID, vocabulary, slots, WORDING)
     classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
     attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
@@ -67,7 +73,8 @@ def fitted(slots: int = 14, vocabulary: int = 6, counts: str = 60 * "." + 80 * "
     places = torch.randint(12, (len(counts),), generator=generator)
     boxes = relative + torch.cat([patch_centres(GRID)[places], torch.zeros(len(counts), 2)], dim=1)
     shown = tokens(counts, relative, seed=1)
-    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, places, boxes, seed=0)
+    around = torch.where(classes == 0, told, UNKNOWN)
+    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, around, ATTRIBUTES, places, boxes, seed=0)
     return naming
 
 
@@ -175,6 +182,14 @@ def test_two_of_a_class_say_which_of_them_each_is_and_are_listed_in_that_order()
     assert said(naming, shown) == [upper, lower, [20, 21, *PLACES[1][2]]]
     first = description.ids[0].tolist().index(40)
     assert description.shares[0, first].nonzero()[:, 0].tolist() == [1]  # the patches of the upper one
+
+
+def test_the_background_comes_last_if_a_text_told_of_it() -> None:
+    naming = fitted(slots=24, told=2)
+    assert said(naming, ["D...", "....", "...."]) == [[40, 10, *PLACES[0][0]], [50, 85]]
+    description = naming(patches(["DDDD", "D...", "DDDD"]))
+    assert description.shares[0, -2].nonzero()[:, 0].tolist() == [5, 6, 7]  # before the closing
+    assert not [words for words in said(naming, ["DDDD", "DDDD", "DDDD"]) if 85 in words]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ class Naming(nn.Module):
         classes: of what a patch shows; `NOTHING` is background.
         attributes: of the object that a patch shows.
         votes: for the box of the object that a patch shows.
+        background: of what is said of the background that a patch shows.
         varied: (V,) bool, the classes whose objects may have an attribute.
     """
 
@@ -219,6 +220,7 @@ class Naming(nn.Module):
         self.classes = PatchClassifier(token_size, vocabulary)
         self.attributes = PatchClassifier(token_size, ATTRIBUTES)
         self.votes = BoxVotes(token_size, grid)
+        self.background = PatchClassifier(token_size, vocabulary)
         self.register_buffer("varied", torch.zeros(vocabulary, dtype=torch.bool))
 
     def fit(
@@ -228,11 +230,13 @@ class Naming(nn.Module):
         class_spellings: Sequence[Sequence[int]],
         attributes: Tensor,
         attribute_spellings: Sequence[Sequence[int]],
+        backgrounds: Tensor,
+        background_spellings: Sequence[Sequence[int]],
         places: Tensor,
         boxes: Tensor,
         seed: int,
     ) -> None:
-        """Fits both classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
+        """Fits the classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
@@ -241,6 +245,7 @@ class Naming(nn.Module):
             attributes: (N,) int64, an index into `attribute_spellings`, `NOTHING` where no text tells it; these are not
                 learned from.
             attribute_spellings: token ids of each attribute, `NOTHING` first.
+            backgrounds, background_spellings: as `attributes`, of what is said of the background.
             places: (N,) int64, which patch of its image each is.
             boxes: (N, 4) float32 that of the object that each shows; not read where that is `NOTHING`.
             seed: of the batches.
@@ -252,6 +257,9 @@ class Naming(nn.Module):
             self.attributes.fit(tokens, torch.where(told, attributes, UNKNOWN), attribute_spellings, seed)
             varied = rank[classes[told].unique()]
             self.varied[varied[varied != UNKNOWN]] = True
+        told = backgrounds > NOTHING
+        if told.any():
+            self.background.fit(tokens, torch.where(told, backgrounds, UNKNOWN), background_spellings, seed)
         shown = classes > NOTHING
         if shown.any():
             self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
@@ -271,13 +279,13 @@ class Naming(nn.Module):
         ids = torch.full((len(tokens), self.slots), self.wording.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
-            found = self._found(classes[image], attributes[image], boxes[image])
-            described = self.wording.describe([thing for thing, _ in found])
-            written, starts = self.write([spelling for _, spelling in described])
+            things = self._things(classes[image], attributes[image], boxes[image])
+            found = [(words, things[number][1]) for number, words in self.wording.describe([t for t, _ in things])]
+            found += self._background(tokens[image], classes[image])
+            written, starts = self.write([spelling for spelling, _ in found])
             first = self.slots - len(written)
             ids[image, first:] = torch.tensor(written, dtype=torch.int64, device=ids.device)
-            for (number, spelling), start in zip(described, starts, strict=False):
-                patches = found[number][1]
+            for (spelling, patches), start in zip(found, starts, strict=False):
                 for place in range(first + start, first + start + len(spelling)):
                     shares[image, place, patches] = 1.0 / len(patches)
         return Description(ids, shares, classes, attributes, boxes)
@@ -295,7 +303,7 @@ class Naming(nn.Module):
             written += [*before, *spelling]
         return [*written, *(wording.closing if written else ())], starts
 
-    def _found(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[Thing, Tensor]]:
+    def _things(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[Thing, Tensor]]:
         """What the groups of one image's patches show, each with its patches, (n,) int64."""
         found = []
         height, width = self.grid
@@ -310,6 +318,17 @@ class Naming(nn.Module):
             said = self.attributes.spelling(attribute) if self.varied[shown] else ()
             found.append((Thing(said, self.classes.spelling(shown), row / height, column / width), patches))
         return found
+
+    def _background(self, tokens: Tensor, classes: Tensor) -> list[tuple[list[int], Tensor]]:
+        """The description of one image's background and its patches, (n,) int64; none if there is nothing to say."""
+        patches = (classes.argmax(-1) == NOTHING).nonzero()[:, 0]
+        if not len(patches):
+            return []
+        probabilities = self.background(tokens[patches]).mean(0)
+        number = int(probabilities.argmax())
+        if number == NOTHING or probabilities[number] < CONFIDENCE:
+            return []
+        return [([*self.background.spelling(number), *self.wording.background], patches)]
 
 
 def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor, apart: float) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """The words that a description of an image has beside attributes and names, as token ids.
 
-`The picture shows: left dog top left, right dog top, pink kite bottom`: its opening, its separators, where things are,
-and which of several of one class each is. Knows nothing of networks.
+`The picture shows: left dog top left, right dog top, pink kite bottom, striped green background`: its opening, its
+separators, where things are, and which of several of one class each is. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 OPENING, SEPARATOR, CLOSING, PADDING = "The picture shows:", ",", "\n", "."
+BACKGROUND = "background"
 PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 """For the ninths of an image."""
 PAIR = (("left", "right"), ("upper", "lower"))
@@ -47,6 +48,7 @@ class Wording:
         padding: of the positions that are left, which stand before the opening, where they don't part the descriptions
             from the question.
         places: three rows of three columns.
+        background: behind what is said of it.
         pair, ends: for each axis the first and the last.
         middle, inner: see `MIDDLE` and `INNER`.
     """
@@ -56,6 +58,7 @@ class Wording:
     closing: Sequence[int]
     padding: int
     places: Sequence[Sequence[Sequence[int]]]
+    background: Sequence[int]
     pair: Sequence[Sequence[Sequence[int]]]
     ends: Sequence[Sequence[Sequence[int]]]
     middle: Sequence[int]
@@ -74,6 +77,7 @@ class Wording:
             closing=ids(CLOSING),
             padding=ids(PADDING)[-1],
             places=[words(row) for row in PLACES],
+            background=ids(" " + BACKGROUND),
             pair=[words(axis) for axis in PAIR],
             ends=[words(axis) for axis in ENDS],
             middle=ids(" " + MIDDLE),

@@ -51,6 +51,7 @@ def make_lively(naming: Naming) -> None:
 
     make(naming.classes, 5, 100)
     make(naming.attributes, 3, 150)
+    make(naming.background, 3, 200)
     naming.varied[1:3] = True
     naming.votes.first.copy_(0.3 * torch.randn(naming.votes.first.shape, generator=generator))
     naming.votes.second.copy_(0.3 * torch.randn(naming.votes.second.shape, generator=generator))

@@ -442,9 +442,7 @@ def test_reading_comes_before_tuning_and_has_a_mixture_of_its_own(tmp_path: Path
         assert len(said) > 1
 
 
-def test_the_warm_up_may_have_a_mixture_of_its_own(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_warm_up_may_have_a_mixture_of_its_own(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
     collate = Warmup.collate
 

@@ -17,7 +17,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL
 from neuraltuning.tasks import Example, get_task
-from neuraltuning.training.alignment import align, true_description, word_vectors
+from neuraltuning.training.alignment import align, background_of, true_description, word_vectors
 from neuraltuning.training.mixture import Mixture
 from neuraltuning.training.stages import Reading, Tuning, Warmup, words_of
 from tests.tiny_models import lively, model_settings, sample
@@ -285,6 +285,26 @@ def test_a_true_description_says_what_is_annotated_from_left_to_right(describing
     mirrored = sample()
     assert pieces(describing, true_description(describing, replace(mirrored, objects=mirrored.objects[::-1]))) == said
     assert true_description(describing, replace(mirrored, objects=())) == []
+
+
+@pytest.mark.parametrize(
+    ("caption", "said"),
+    [
+        ("A square on a striped green background.", "striped green"),
+        ("A square. The background is dotted and red.", "dotted red"),
+        ("A square on a background that fades from red to blue.", "fades from red to blue"),
+        ("A square in the background.", ""),
+        ("The background is what one would expect of a picture from there.", ""),
+        ("A square.", ""),
+    ],
+)
+def test_what_a_caption_says_of_the_background_is_described(
+    describing: MultitaskModel, caption: str, said: str
+) -> None:
+    shown = replace(sample(), captions=(caption,))
+    assert background_of(shown) == said
+    ending = f"bottom right, {said} background\n" if said else "bottom right\n"
+    assert pieces(describing, true_description(describing, shown)).endswith(ending)
 
 
 def test_a_true_description_is_spelt_as_the_naming_spells_it(describing: MultitaskModel) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from neuraltuning.naming import CONFIDENCE, NOTHING, Description, Naming, distances
 
@@ -25,6 +26,7 @@ class NamingGraph(nn.Module):
 
     places: Tensor
     ranks: Tensor
+    around: Tensor
 
     def __init__(self, naming: Naming) -> None:
         super().__init__()
@@ -33,6 +35,7 @@ class NamingGraph(nn.Module):
         self.register_buffer("places", _table([place for row in wording.places for place in row]), persistent=False)
         ranks = [(), *wording.pair[0], *wording.pair[1], *wording.ends[0], *wording.ends[1], wording.middle]
         self.register_buffer("ranks", _table([*ranks, *wording.inner]), persistent=False)
+        self.register_buffer("around", torch.tensor(list(wording.background)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Description:
         """(B, P, C) float, row-major over the grid -> what `Naming` says of it."""
@@ -42,8 +45,9 @@ class NamingGraph(nn.Module):
         members = shown[:, None] & (groups[:, None] == _places(groups)[:, None])  # (B, G, P): G as many as patches
         sizes = members.sum(-1)
         shares = members / sizes.clamp_min(1)[..., None]
-        spellings, order, described = self._spellings(shares, members, classes, attributes, boxes)
-        return Description(*self._written(spellings, order, described, shares), classes, attributes, boxes)
+        things = (*self._spellings(shares, members, classes, attributes, boxes), shares)
+        ids, shares = self._written(*_joined(things, self._background(tokens, ~shown)))
+        return Description(ids, shares, classes, attributes, boxes)
 
     def _spellings(
         self, shares: Tensor, members: Tensor, classes: Tensor, attributes: Tensor, boxes: Tensor
@@ -61,6 +65,15 @@ class NamingGraph(nn.Module):
         place = self.places[3 * thirds[..., 0] + thirds[..., 1]]
         rank, order = self._ranked(kind, centres, described)
         return torch.cat([rank, attribute, naming.classes.pieces[kind], place], dim=-1), order, described
+
+    def _background(self, tokens: Tensor, around: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `_spellings` gives, and the shares, of one more group behind the others: the background."""
+        shares = (around / around.sum(-1, keepdim=True).clamp_min(1))[:, None]
+        probabilities, number = (shares @ self.naming.background(tokens)).max(-1)
+        described = (number != NOTHING) & (probabilities >= CONFIDENCE) & around.any(-1, keepdim=True)
+        said = self.naming.background.pieces[number]
+        ending = self.around.expand(*said.shape[:2], -1)
+        return torch.cat([said, ending], dim=-1), torch.full_like(probabilities, torch.inf), described, shares
 
     def _ranked(self, kind: Tensor, centres: Tensor, described: Tensor) -> tuple[Tensor, Tensor]:
         """The token ids for which of its class each group is (B, G, K), and the column in whose place it is listed."""
@@ -115,6 +128,13 @@ class NamingGraph(nn.Module):
         for offset, token in enumerate(wording.closing):
             ids = torch.where(some & (slots == n_slots - closing + offset), token, ids)
         return ids, said.mT.to(shares.dtype) @ shares
+
+
+def _joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+    """The groups of two sets of spellings, orders, flags and shares."""
+    width = max(first[0].shape[-1], second[0].shape[-1])
+    spellings = [F.pad(given[0], (0, width - given[0].shape[-1]), value=NO_TOKEN) for given in (first, second)]
+    return [torch.cat(spellings, dim=1), *(torch.cat(both, dim=1) for both in zip(first[1:], second[1:], strict=True))]
 
 
 def _table(spellings: Sequence[Sequence[int]]) -> Tensor:

@@ -32,7 +32,7 @@ from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.model_settings import ModelSettings
 from neuraltuning.naming import ATTRIBUTES, PatchClassifier
-from neuraltuning.projector import Projector, pooled_patches
+from neuraltuning.projector import Projector
 from neuraltuning.tuners import tuner_config
 
 PARTS = ("encoder", "projector", "llm", "tuner", "decoder")
@@ -106,8 +106,8 @@ def system_costs(
     """
     config = llm_config(settings.llm)
     encoder = meta_encoder(settings.encoder)
-    if image_tokens is None:
-        image_tokens = len(pooled_patches(encoder.grid, settings.pooling)) + settings.names.slots
+    grid = encoder.grid[0] * encoder.grid[1]
+    image_tokens = grid + settings.names.slots if image_tokens is None else image_tokens
     for name, value in (("image tokens", image_tokens), ("text tokens", text_tokens)):
         if value < 1:
             raise InputError(f"A pass needs at least 1 of the {name}, got {value}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,20 +11,22 @@ from torch import Tensor
 from neuraltuning import naming as naming_module
 from neuraltuning.box_votes import patch_centres
 from neuraltuning.model import MultitaskModel, Query
-from neuraltuning.naming import UNKNOWN, Naming
+from neuraltuning.naming import UNKNOWN, Naming, PatchClassifier
 from neuraltuning.tasks import get_task
 from neuraltuning.training.alignment import align
+from neuraltuning.wording import Wording
 from tests.tiny_models import lively, model_settings, sample
 
 GRID = (3, 4)
 COMMA, STOP, END = 90, 91, 92
 OPENING = [95, 96]
-WRITING: dict[str, Any] = {"opening": OPENING, "separator": [COMMA], "closing": [END], "padding": STOP}
 SPELLINGS = [[1], [10], [20, 21], [30]]
 """Of the background, a dog, a palm tree and a cat."""
 ATTRIBUTES = [[2], [40], [50]]
 """Of nothing, red and blue."""
 PLACES = [[[60 + 3 * row + column] for column in range(3)] for row in range(3)]
+PAIR, ENDS = [[[70], [71]], [[72], [73]]], [[[74], [75]], [[76], [77]]]
+WORDING = Wording(OPENING, [COMMA], [END], STOP, PLACES, [85], PAIR, ENDS, middle=[78], inner=[[79, 80], [81]])
 KINDS = ".dpcDC"
 """Background, dog, palm tree, cat; the capital ones are red, the other dogs and cats blue, palm trees neither."""
 
@@ -56,8 +57,14 @@ def patches(shown: list[str], objects: list[str] | None = None) -> Tensor:
     return tokens(letters, relative, seed=0)[None]
 
 
-def fitted(slots: int = 14, vocabulary: int = 6, counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC") -> Naming:
-    naming = Naming(12, GRID, vocabulary, slots, places=PLACES, **WRITING)
+def fitted(
+    slots: int = 14,
+    vocabulary: int = 6,
+    counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC",
+    told: int = UNKNOWN,
+) -> Naming:
+    """A naming that learned `KINDS`; `told` is what was said of the background, 1 or 2 of `ATTRIBUTES`."""
+    naming = Naming(12, GRID, vocabulary, slots, WORDING)
     classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
     attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
     generator = torch.Generator().manual_seed(3)
@@ -66,7 +73,8 @@ def fitted(slots: int = 14, vocabulary: int = 6, counts: str = 60 * "." + 80 * "
     places = torch.randint(12, (len(counts),), generator=generator)
     boxes = relative + torch.cat([patch_centres(GRID)[places], torch.zeros(len(counts), 2)], dim=1)
     shown = tokens(counts, relative, seed=1)
-    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, places, boxes, seed=0)
+    around = torch.where(classes == 0, told, UNKNOWN)
+    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, around, ATTRIBUTES, places, boxes, seed=0)
     return naming
 
 
@@ -88,7 +96,7 @@ def said(naming: Naming, shown: list[str], objects: list[str] | None = None) -> 
 
 
 def test_who_knows_no_name_names_nothing() -> None:
-    naming = Naming(12, GRID, 6, 5, places=PLACES, **WRITING)
+    naming = Naming(12, GRID, 6, 5, WORDING)
     description = naming(patches(["dd..", "....", "..cc"]))
     assert description.ids.tolist() == [[STOP] * 5]
     assert not description.shares.any()
@@ -112,9 +120,21 @@ def test_many_patches_take_more_steps_to_learn_from(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(naming_module, "STEPS", 1)
     unlearned = fitted()
     monkeypatch.setattr(naming_module, "BATCH", 8)
-    learned, dog, cat = fitted(), [50, 10, *PLACES[0][1]], [40, 30, *PLACES[2][1]]
-    assert said(learned, ["dddd", "....", "CCCC"]) == [dog, cat]
-    assert said(unlearned, ["dddd", "....", "CCCC"]) != [dog, cat]
+    learned, shown = fitted(), ["dddd", "....", "CCCC"]
+    assert said(learned, shown) == [[50, 10, *PLACES[0][1]], [40, 30, *PLACES[2][1]]]
+    assert learned.classes(patches(shown)).amax(-1).min() > 0.8
+    assert unlearned.classes(patches(shown)).amax(-1).max() < 0.6
+
+
+def test_classes_need_not_be_linear_in_the_tokens() -> None:
+    """What is the dog where two channels agree is the cat where they don't."""
+    shown = torch.randn(1200, 6, generator=torch.Generator().manual_seed(4)).sign() * torch.tensor([3, 3, 1, 1, 1, 1])
+    classes = 1 + (shown[:, 0] == shown[:, 1]).long()
+    classifier = PatchClassifier(6, 3)
+    classifier.fit(shown[:800], classes[:800], [[1], [10], [30]], seed=0)
+    found = classifier(shown[800:]).argmax(-1)
+    spelt = torch.tensor([classifier.spelling(int(number))[0] for number in found])
+    assert (spelt == torch.tensor([0, 10, 30])[classes[800:]]).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -134,10 +154,10 @@ def test_patches_that_vote_for_one_box_and_look_alike_are_one_group(
     assert sum(10 in words for words in said(fitted(slots=24), shown, objects)) == dogs
 
 
-@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.195), ((14, 14), 1.414)])
+@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.126), ((14, 14), 1.26)])
 def test_patches_of_finer_grids_may_be_further_apart(grid: tuple[int, int], limit: float) -> None:
     """Else a large object of many patches falls apart into several."""
-    naming = Naming(12, grid, 6, 5, places=PLACES, **WRITING)
+    naming = Naming(12, grid, 6, 5, WORDING)
     assert naming.apart == pytest.approx(limit, abs=1e-3)
 
 
@@ -151,6 +171,25 @@ def test_an_attribute_is_said_of_classes_that_have_any() -> None:
     naming = fitted(slots=24)
     assert said(naming, ["DD..", "....", "..pp"]) == [[40, 10, PLACES[0][0][0]], [20, 21, PLACES[2][2][0]]]
     assert naming.varied.sum() == 2
+
+
+def test_two_of_a_class_say_which_of_them_each_is_and_are_listed_in_that_order() -> None:
+    """The lower dog is farther to the left, but they stand above each other."""
+    lower, upper = [73, 50, 10, *PLACES[2][0]], [72, 40, 10, *PLACES[0][1]]
+    naming = fitted(slots=24)
+    shown = [".D..", "...p", "d..."]
+    description = naming(patches(shown))
+    assert said(naming, shown) == [upper, lower, [20, 21, *PLACES[1][2]]]
+    first = description.ids[0].tolist().index(40)
+    assert description.shares[0, first].nonzero()[:, 0].tolist() == [1]  # the patches of the upper one
+
+
+def test_the_background_comes_last_if_a_text_told_of_it() -> None:
+    naming = fitted(slots=24, told=2)
+    assert said(naming, ["D...", "....", "...."]) == [[40, 10, *PLACES[0][0]], [50, 85]]
+    description = naming(patches(["DDDD", "D...", "DDDD"]))
+    assert description.shares[0, -2].nonzero()[:, 0].tolist() == [5, 6, 7]  # before the closing
+    assert not [words for words in said(naming, ["DDDD", "DDDD", "DDDD"]) if 85 in words]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +210,7 @@ def test_what_it_is_not_sure_of_stays_unnamed() -> None:
     sure = ["dd..", "dd..", "dd.."]
     assert said(naming, sure)
     naming.classes.weight.zero_()
+    naming.classes.second.zero_()
     naming.classes.bias.fill_(0.0)  # six classes alike
     assert not said(naming, sure)
 
@@ -196,7 +236,7 @@ def test_names_of_several_images_are_those_of_each_alone() -> None:
 def named(tmp_path_factory: pytest.TempPathFactory) -> MultitaskModel:
     """A tiny model that learned to name squares."""
     folder = tmp_path_factory.mktemp("models")
-    model = lively(MultitaskModel.build(model_settings(folder, names={"slots": 20, "vocabulary": 5})))
+    model = lively(MultitaskModel.build(model_settings(folder, names={"slots": 40, "vocabulary": 5})))
     align(model, [sample(n) for n in range(24)], 24, seed=0, tasks=[get_task("captioning")])
     return model
 
@@ -205,7 +245,7 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     pixels = named.encoder.preprocess([sample(30).image])
     features, tokens = named.see(pixels)
     n_patches = named.encoder.grid[0] * named.encoder.grid[1]
-    assert tokens.shape[1] == named.image_length == n_patches + 20
+    assert tokens.shape[1] == named.image_length == n_patches + 40
     description = named.naming(features.tokens)  # type: ignore[misc]
     ids = description.ids
     told = named.format.tokenizer.decode(ids[0])
@@ -217,6 +257,24 @@ def test_the_language_model_gets_the_names_behind_the_patches(named: MultitaskMo
     assert features.words is not None
     assert features.words.shape[1] == n_patches  # names are for the LLM, not for the decoders
     torch.testing.assert_close(features.boxes, description.boxes)
+
+
+def test_patches_share_positions_of_the_language_model_and_not_of_the_decoders(
+    named: MultitaskModel, tmp_path: Path
+) -> None:
+    pooled = MultitaskModel.build(named.settings.model_copy(update={"pooling": 2}))
+    pooled.load_trained_state(named.trained_state())
+    pixels = named.encoder.preprocess([sample(30).image])
+    (features, tokens), (wanted, all_tokens) = pooled.see(pixels), named.see(pixels)
+    rows, columns = named.encoder.grid
+    assert pooled.image_length == tokens.shape[1] == (rows // 2) * (columns // 2) + 40
+    squares = all_tokens[:, : rows * columns].unflatten(1, (rows // 2, 2, columns // 2, 2)).mean((2, 4)).flatten(1, 2)
+    torch.testing.assert_close(tokens, torch.cat([squares, all_tokens[:, rows * columns :]], dim=1))
+    assert features.words is not None and wanted.words is not None
+    assert torch.equal(features.words, wanted.words)
+    query = Query(sample(30).image, "Which is like the sky?")
+    again = MultitaskModel.from_pretrained(pooled.save_pretrained(tmp_path / "model"))
+    assert again.reply(query.image, query.text).text == pooled.reply(query.image, query.text).text
 
 
 def test_replies_with_names_are_the_same_alone_together_and_reloaded(named: MultitaskModel, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from neuraltuning import projector as projector_module
-from neuraltuning.projector import Projector
+from neuraltuning.projector import Projector, pooled_patches
 
 
 def fitted() -> tuple[Projector, torch.Tensor, torch.Tensor]:
@@ -30,3 +30,13 @@ def test_a_fit_part_by_part_is_that_of_all_together(monkeypatch: pytest.MonkeyPa
     together, tokens, _ = fitted()
     monkeypatch.setattr(projector_module, "PART", 7)
     torch.testing.assert_close(fitted()[0].say(tokens), together.say(tokens), atol=1e-3, rtol=0)
+
+
+def test_squares_of_patches_share_a_position() -> None:
+    pooled = pooled_patches((3, 5), 2)
+    where = torch.arange(15.0).view(1, 15)
+    # rows 0-1 and 2; columns 0-1, 2-3 and 4
+    expected = [(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4, (4 + 9) / 2, (10 + 11) / 2, (12 + 13) / 2, 14.0]
+    torch.testing.assert_close(pooled @ where.T, torch.tensor(expected)[:, None])
+    assert torch.equal(pooled_patches((3, 5), 1), torch.eye(15))
+    assert pooled_patches((3, 5), 9).tolist() == [[pytest.approx(1 / 15)] * 15]

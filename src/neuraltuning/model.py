@@ -33,16 +33,17 @@ from neuraltuning.errors import InputError
 from neuraltuning.generate import Generated, generate
 from neuraltuning.llm import load_llm
 from neuraltuning.model_settings import ModelSettings, NameSettings
-from neuraltuning.naming import NOTHING, PLACES, Naming
+from neuraltuning.naming import NOTHING, Naming
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL, Batch, Packer
 from neuraltuning.precision import resolve_dtype
 from neuraltuning.prefix import with_prefix
-from neuraltuning.projector import Projector
+from neuraltuning.projector import Projector, pooled_patches
 from neuraltuning.prompt_format import PromptFormat, add_task_tokens
 from neuraltuning.reply import Reply, assemble_reply
 from neuraltuning.task_tokens import TaskTokens, vocabulary_vectors
 from neuraltuning.tasks.base import Example
 from neuraltuning.tuners import tuner_config
+from neuraltuning.wording import Wording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,9 +98,11 @@ class MultitaskModel(nn.Module):
         decoders: task token -> decoder (a ModuleDict keyed by the decoders' names; see `decoder_of`).
         format: texts <-> token ids.
         word_mean: (D,) the LLM's mean input vector, which words are taken relative to.
+        pooled: (positions, patches) what each position of the LLM takes of an image's patches.
     """
 
     word_mean: Tensor
+    pooled: Tensor
 
     def __init__(
         self,
@@ -128,6 +131,7 @@ class MultitaskModel(nn.Module):
         vocabulary = vocabulary_vectors(llm)
         rms = float(vocabulary.pow(2).mean().sqrt())
         self.register_buffer("word_mean", vocabulary.mean(0), persistent=False)
+        self.register_buffer("pooled", pooled_patches(encoder.grid, settings.pooling), persistent=False)
         self.encoder = encoder
         state = StateShape(settings.state.words, hidden_size, settings.state.size)
         self.decoders = nn.ModuleDict(
@@ -213,8 +217,8 @@ class MultitaskModel(nn.Module):
 
     @property
     def image_length(self) -> int:
-        """Positions that an image takes in the LLM: its patches and its names."""
-        return self.encoder.grid[0] * self.encoder.grid[1] + self.settings.names.slots
+        """Positions that an image takes in the LLM: its patches, those that share one counted once, and its names."""
+        return len(self.pooled) + self.settings.names.slots
 
     @property
     def language_model(self) -> PreTrainedModel:
@@ -286,8 +290,9 @@ class MultitaskModel(nn.Module):
         """What `see` gives, from what the encoder gave for the images."""
         projected, detail = self.projector.split(features.tokens)
         words = projected.detach() - self.word_mean
+        seen = self.pooled @ projected
         if self.naming is None:
-            return replace(features, words=words), projected
+            return replace(features, words=words), seen
         embedding = self.language_model.get_input_embeddings()
         said = self.naming(features.tokens)
         named = embedding(said.ids).float() + said.shares @ detail
@@ -300,7 +305,7 @@ class MultitaskModel(nn.Module):
             known = F.normalize(classifier.mean_pieces(embedding) - self.word_mean, dim=-1)
             known[NOTHING] = 0.0
             words = words + probabilities @ known
-        return replace(features, words=words, boxes=said.boxes), torch.cat([projected, named], dim=1)
+        return replace(features, words=words, boxes=said.boxes), torch.cat([seen, named], dim=1)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.
@@ -537,23 +542,13 @@ def _load_adapter(llm: PreTrainedModel, folder: str | os.PathLike[str]) -> PeftM
 
 
 def _naming(settings: NameSettings, encoder: ImageEncoder, tokenizer: PreTrainedTokenizerBase) -> Naming:
-    """A naming that knows no name yet; full stops fill what is left."""
+    """A naming that knows no name yet."""
 
     def ids(text: str) -> list[int]:
         found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
         return found
 
-    return Naming(
-        encoder.token_size,
-        encoder.grid,
-        settings.vocabulary,
-        settings.slots,
-        places=[[ids(" " + words) for words in row] for row in PLACES],
-        opening=ids("The picture shows:"),
-        separator=ids(","),
-        closing=ids("\n"),
-        padding=ids(".")[-1],
-    )
+    return Naming(encoder.token_size, encoder.grid, settings.vocabulary, settings.slots, Wording.spelt(ids))
 
 
 def _layer(layer: int, n_layers: int) -> int:

@@ -56,6 +56,7 @@ class ModelSettings(Settings):
         "Question: {prompt}\nAnswer:", description="what stands around the user's text; the reply follows"
     )
     projector_size: int = Field(1024, ge=1, description="hidden width of the projector")
+    pooling: int = Field(1, ge=1, description="patches a side that share a position of the LLM: 2 makes 7x7 to 4x4")
     names: NameSettings = Field(default_factory=NameSettings)
     tuner: TunerSettings = Field(default_factory=TunerSettings)
     state: StateSettings = Field(default_factory=StateSettings)

@@ -2,9 +2,10 @@
 
 A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So patches that look
 alike and vote for the same box form a group, and each group is described, from left to right, by an attribute, its
-class and its place: `The picture shows: pink kite top left, palm tree bottom`. Classes, attributes and boxes are those
-of the images that the classifiers and votes were fitted on; what they aren't sure of stays unsaid. Knows nothing of
-networks.
+class and its place: `The picture shows: pink kite top left, palm tree bottom, green background`. Where one class is
+there several times, each says which of them it is: `left dog top left, right dog top`. Classes, attributes, boxes and
+backgrounds are those of the images that the classifiers and votes were fitted on; what they aren't sure of stays
+unsaid. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuraltuning.box_votes import BoxVotes, disagreement
+from neuraltuning.precision import resolve_dtype
+from neuraltuning.wording import Thing, Wording
 
 NOTHING = 0
 """The class of what nothing is to be said of: background, and objects whose attribute no text tells."""
@@ -32,25 +35,28 @@ MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
 APART, APART_CELLS = 1.0, 49
 """No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells;
-on finer ones it grows with the root of a side, as of more patches the two that agree least are further apart ..."""
+on finer ones it grows with a side's cube root, as of more patches the two that agree least are further apart ..."""
 CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
 """... and these times what their classes and their attributes differ by (1 less the cosine)."""
-PLACES = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
-"""The words for the ninths of an image."""
 
+HIDDEN_SIZE = 512
+"""Of a classifier's perceptron."""
 STEPS, PASSES, BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 200, 6, 2048, 2e-3, 1e-2, 0.05
 """Of a classifier's fit: AdamW with cosine decay on the smoothed cross-entropy, for so many steps, or as many as so
 many passes over the patches are."""
 
 
 class PatchClassifier(nn.Module):
-    """A linear classifier of patches, and the spelling of its classes.
+    """A linear classifier of patches with a perceptron beside it, and the spelling of its classes.
 
     All its tensors are buffers: they are fitted once, before training, and not trained on.
     """
 
     weight: Tensor
     bias: Tensor
+    first: Tensor
+    first_bias: Tensor
+    second: Tensor
     pieces: Tensor
     center: Tensor
 
@@ -67,11 +73,15 @@ class PatchClassifier(nn.Module):
         bias = torch.full((vocabulary,), -torch.inf)
         bias[NOTHING] = 0.0
         self.register_buffer("bias", bias)
+        self.register_buffer("first", torch.zeros(HIDDEN_SIZE, token_size))
+        self.register_buffer("first_bias", torch.zeros(HIDDEN_SIZE))
+        self.register_buffer("second", torch.zeros(vocabulary, HIDDEN_SIZE))
         self.register_buffer("pieces", torch.full((vocabulary, MAX_PIECES), -1))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., C) patch tokens -> (..., V) probabilities of the classes."""
-        return F.linear(self._normed(tokens), self.weight, self.bias).softmax(-1)
+        weights = (self.weight, self.bias, self.first, self.first_bias, self.second)
+        return _logits(self._normed(tokens), *weights).softmax(-1)
 
     def spelling(self, number: int) -> list[int]:
         """The token ids of a class's name; none for `NOTHING`."""
@@ -87,14 +97,14 @@ class PatchClassifier(nn.Module):
         return vectors.sum(1) / present.sum(1, keepdim=True).clamp_min(1)
 
     def fit(self, tokens: Tensor, labels: Tensor, spellings: Sequence[Sequence[int]], seed: int) -> Tensor:
-        """Softmax regression.
+        """Trains the classifier.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
             labels: (N,) int64 the class of each, an index into `spellings`, or `UNKNOWN`.
             spellings: token ids of each class's name, those of `NOTHING` first, which are not used. Classes beyond the
                 vocabulary are left out, the rarest ones.
-            seed: of the batches.
+            seed: of the first weights and of the batches.
 
         Returns:
             For each of `spellings` the class that it became, `UNKNOWN` where it was left out.
@@ -108,22 +118,36 @@ class PatchClassifier(nn.Module):
         kept = known[rank[labels[known]] != UNKNOWN]
         self.center.copy_(F.layer_norm(tokens[kept[: 16 * BATCH]].float(), tokens.shape[1:]).mean(0))
         generator = torch.Generator().manual_seed(seed)
-        weight = torch.zeros(len(classes), tokens.shape[1], device=tokens.device, requires_grad=True)
-        bias = torch.zeros(len(classes), device=tokens.device, requires_grad=True)
-        optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=WEIGHT_DECAY)
+        bound = tokens.shape[1] ** -0.5
+        first_weights = [
+            torch.zeros(len(classes), tokens.shape[1]),
+            torch.zeros(len(classes)),
+            torch.empty(self.first.shape).uniform_(-bound, bound, generator=generator),
+            torch.zeros(HIDDEN_SIZE),
+            torch.zeros(len(classes), HIDDEN_SIZE),
+        ]
+        trained = [weights.to(tokens.device).requires_grad_() for weights in first_weights]
+        optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=WEIGHT_DECAY)
+        dtype = resolve_dtype("auto")
         steps = max(STEPS, PASSES * len(kept) // BATCH)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():
             for _ in range(steps):
                 chosen = kept[torch.randint(len(kept), (min(BATCH, len(kept)),), generator=generator).to(kept.device)]
-                logits = F.linear(self._normed(tokens[chosen]), weight, bias)
-                loss = F.cross_entropy(logits, rank[labels[chosen]], label_smoothing=SMOOTHING)
+                normed = self._normed(tokens[chosen])
+                with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
+                    logits = _logits(normed, *trained)
+                loss = F.cross_entropy(logits.float(), rank[labels[chosen]], label_smoothing=SMOOTHING)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-        self.weight.zero_()[: len(classes)] = weight.detach()
-        self.bias.fill_(-torch.inf)[: len(classes)] = bias.detach()
+        weight, bias, first, first_bias, second = (learned.detach() for learned in trained)
+        self.weight.zero_()[: len(classes)] = weight
+        self.bias.fill_(-torch.inf)[: len(classes)] = bias
+        self.first.copy_(first)
+        self.first_bias.copy_(first_bias)
+        self.second.zero_()[: len(classes)] = second
         self.pieces.fill_(-1)
         for place, number in enumerate(classes.tolist()):
             if number != NOTHING:
@@ -133,6 +157,11 @@ class PatchClassifier(nn.Module):
 
     def _normed(self, tokens: Tensor) -> Tensor:
         return F.layer_norm(tokens.float(), tokens.shape[-1:]) - self.center
+
+
+def _logits(tokens: Tensor, weight: Tensor, bias: Tensor, first: Tensor, first_bias: Tensor, second: Tensor) -> Tensor:
+    """(..., C) normed tokens -> (..., V)."""
+    return F.linear(tokens, weight, bias) + F.linear(F.gelu(F.linear(tokens, first, first_bias)), second)
 
 
 @dataclass(frozen=True)
@@ -161,6 +190,7 @@ class Naming(nn.Module):
         classes: of what a patch shows; `NOTHING` is background.
         attributes: of the object that a patch shows.
         votes: for the box of the object that a patch shows.
+        background: of what is said of the background that a patch shows.
         varied: (V,) bool, the classes whose objects may have an attribute.
     """
 
@@ -172,12 +202,7 @@ class Naming(nn.Module):
         grid: tuple[int, int],
         vocabulary: int,
         slots: int,
-        *,
-        places: Sequence[Sequence[Sequence[int]]],
-        opening: Sequence[int],
-        separator: Sequence[int],
-        closing: Sequence[int],
-        padding: int,
+        wording: Wording,
     ) -> None:
         """Makes a naming that knows no name yet.
 
@@ -186,21 +211,16 @@ class Naming(nn.Module):
             grid: rows and columns of the patches.
             vocabulary: V, classes at most, the background among them.
             slots: S, positions an image.
-            places: token ids of the words for three by three places of an image, `PLACES`.
-            opening: token ids before the first description.
-            separator: token ids between descriptions.
-            closing: token ids behind the last one.
-            padding: token id of the positions that are left, which stand before the opening, where they don't part
-                the descriptions from the question.
+            wording: the words beside attributes and names.
         """
         super().__init__()
         self.grid, self.slots = grid, slots
-        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** 0.25
-        self.places, self.padding = places, padding
-        self.opening, self.separator, self.closing = list(opening), list(separator), list(closing)
+        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** (1 / 6)
+        self.wording = wording
         self.classes = PatchClassifier(token_size, vocabulary)
         self.attributes = PatchClassifier(token_size, ATTRIBUTES)
         self.votes = BoxVotes(token_size, grid)
+        self.background = PatchClassifier(token_size, vocabulary)
         self.register_buffer("varied", torch.zeros(vocabulary, dtype=torch.bool))
 
     def fit(
@@ -210,11 +230,13 @@ class Naming(nn.Module):
         class_spellings: Sequence[Sequence[int]],
         attributes: Tensor,
         attribute_spellings: Sequence[Sequence[int]],
+        backgrounds: Tensor,
+        background_spellings: Sequence[Sequence[int]],
         places: Tensor,
         boxes: Tensor,
         seed: int,
     ) -> None:
-        """Fits both classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
+        """Fits the classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
@@ -223,6 +245,7 @@ class Naming(nn.Module):
             attributes: (N,) int64, an index into `attribute_spellings`, `NOTHING` where no text tells it; these are not
                 learned from.
             attribute_spellings: token ids of each attribute, `NOTHING` first.
+            backgrounds, background_spellings: as `attributes`, of what is said of the background.
             places: (N,) int64, which patch of its image each is.
             boxes: (N, 4) float32 that of the object that each shows; not read where that is `NOTHING`.
             seed: of the batches.
@@ -234,6 +257,9 @@ class Naming(nn.Module):
             self.attributes.fit(tokens, torch.where(told, attributes, UNKNOWN), attribute_spellings, seed)
             varied = rank[classes[told].unique()]
             self.varied[varied[varied != UNKNOWN]] = True
+        told = backgrounds > NOTHING
+        if told.any():
+            self.background.fit(tokens, torch.where(told, backgrounds, UNKNOWN), background_spellings, seed)
         shown = classes > NOTHING
         if shown.any():
             self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
@@ -250,50 +276,59 @@ class Naming(nn.Module):
     def forward(self, tokens: Tensor) -> Description:
         """Describes what images show: (B, P, C) float, row-major over the grid."""
         classes, attributes, boxes = self.read(tokens)
-        ids = torch.full((len(tokens), self.slots), self.padding, device=tokens.device)
+        ids = torch.full((len(tokens), self.slots), self.wording.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
-            described = self._described(classes[image], attributes[image], boxes[image])
-            written, starts = self.write([spelling for spelling, _ in described])
+            things = self._things(classes[image], attributes[image], boxes[image])
+            found = [(words, things[number][1]) for number, words in self.wording.describe([t for t, _ in things])]
+            found += self._background(tokens[image], classes[image])
+            written, starts = self.write([spelling for spelling, _ in found])
             first = self.slots - len(written)
             ids[image, first:] = torch.tensor(written, dtype=torch.int64, device=ids.device)
-            for (spelling, patches), start in zip(described, starts, strict=False):
+            for (spelling, patches), start in zip(found, starts, strict=False):
                 for place in range(first + start, first + start + len(spelling)):
                     shares[image, place, patches] = 1.0 / len(patches)
         return Description(ids, shares, classes, attributes, boxes)
 
     def write(self, spellings: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """Token ids of descriptions, as many as find room in the slots, and where each of these begins among them."""
+        wording = self.wording
         written: list[int] = []
         starts: list[int] = []
         for spelling in spellings:
-            before = self.separator if written else self.opening
-            if len(written) + len(before) + len(spelling) + len(self.closing) > self.slots:
+            before = wording.separator if written else wording.opening
+            if len(written) + len(before) + len(spelling) + len(wording.closing) > self.slots:
                 break
             starts.append(len(written) + len(before))
             written += [*before, *spelling]
-        return [*written, *(self.closing if written else ())], starts
+        return [*written, *(wording.closing if written else ())], starts
 
-    def place(self, row: float, column: float) -> list[int]:
-        """Token ids of the words for a place, in patches from the image's top left corner."""
-        return list(self.places[_third(row, self.grid[0])][_third(column, self.grid[1])])
-
-    def _described(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[list[int], Tensor]]:
-        """The description and the patches, (n,) int64, of each group of one image that has one, from left to right."""
+    def _things(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[tuple[Thing, Tensor]]:
+        """What the groups of one image's patches show, each with its patches, (n,) int64."""
         found = []
-        for patches in _groups(classes, attributes, boxes, self.apart):
+        height, width = self.grid
+        groups = _groups(classes, attributes, boxes, self.apart)
+        for patches in sorted(groups, key=lambda patches: int(patches[0])):
             probabilities = classes[patches]
             shown = int(probabilities[:, NOTHING + 1 :].mean(0).argmax()) + NOTHING + 1
             if probabilities[:, shown].max() < CONFIDENCE:
                 continue
             row, column = boxes[patches, :2].mean(0).tolist()
-            spelling = [
-                *(self.attributes.spelling(int(attributes[patches].mean(0).argmax())) if self.varied[shown] else ()),
-                *self.classes.spelling(shown),
-                *self.place(row, column),
-            ]
-            found.append((column, int(patches[0]), spelling, patches))
-        return [(spelling, patches) for _, _, spelling, patches in sorted(found, key=lambda entry: entry[:2])]
+            attribute = int(attributes[patches].mean(0).argmax())
+            said = self.attributes.spelling(attribute) if self.varied[shown] else ()
+            found.append((Thing(said, self.classes.spelling(shown), row / height, column / width), patches))
+        return found
+
+    def _background(self, tokens: Tensor, classes: Tensor) -> list[tuple[list[int], Tensor]]:
+        """The description of one image's background and its patches, (n,) int64; none if there is nothing to say."""
+        patches = (classes.argmax(-1) == NOTHING).nonzero()[:, 0]
+        if not len(patches):
+            return []
+        probabilities = self.background(tokens[patches]).mean(0)
+        number = int(probabilities.argmax())
+        if number == NOTHING or probabilities[number] < CONFIDENCE:
+            return []
+        return [([*self.background.spelling(number), *self.wording.background], patches)]
 
 
 def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor, apart: float) -> list[Tensor]:
@@ -334,8 +369,3 @@ def distances(classes: Tensor, attributes: Tensor, boxes: Tensor) -> Tensor:
     distance = disagreement(boxes) + CLASS_APART * (1.0 - alike @ alike.mT)
     both = has[..., :, None] & has[..., None, :]
     return distance + ATTRIBUTE_APART * torch.where(both, 1.0 - said @ said.mT, 0.0)
-
-
-def _third(position: float, length: int) -> int:
-    """Which third of an axis of `length` patches a position lies in."""
-    return min(max(int(3.0 * position / length), 0), 2)

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 PART = 65536
 """Image tokens that a fit takes into the sums at once."""
+
+
+def pooled_patches(grid: tuple[int, int], side: int) -> Tensor:
+    """What each position of the language model takes of the patches if squares of them share one.
+
+    Args:
+        grid: rows and columns of the patches.
+        side: patches a side of a square; squares at the right and lower edge may be cut.
+
+    Returns:
+        (positions, patches) float32, both row-major over their grids; the rows add up to 1.
+    """
+    rows, columns = (torch.arange(length) // side for length in grid)
+    square = (rows[:, None] * (columns[-1] + 1) + columns).flatten()
+    members = F.one_hot(square).T.float()
+    return members / members.sum(1, keepdim=True)
 
 
 class Projector(nn.Module):

@@ -99,6 +99,15 @@ def test_names_are_laid_on_the_patches_that_they_describe(folder: Path, monkeypa
     assert (np.delete(on_patches, [5, 6], axis=-1) == 0).all()
 
 
+def test_patches_that_share_a_position_share_its_weight(folder: Path) -> None:
+    model = built(folder, pooling=2)
+    look = inspect_reply(model, SQUARES.image, PROMPT, REPLY).looks[0]
+    assert look.weights.shape == (LAYERS, 4, 4, 4)
+    squares = look.weights.reshape(LAYERS, 4, 2, 2, 2, 2)
+    assert (squares == squares[..., :1, :, :1]).all() and (squares > 0).all()
+    assert look.weights.sum((2, 3)) == pytest.approx(look.shares["patches"], abs=1e-6)
+
+
 def test_active_neurons_are_those_of_a_packed_pass(model: MultitaskModel, inspection: Inspection) -> None:
     batch = Packer(model, 400)([[Example("t", "x", SQUARES.image, PROMPT, REPLY)]])
     with torch.no_grad(), record_activations(model.llm) as record:

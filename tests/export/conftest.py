@@ -17,7 +17,7 @@ from tests.tiny_models import lively, model_settings
 def model(tmp_path_factory: pytest.TempPathFactory) -> MultitaskModel:
     """Neural tuning over three layers, states with words, names."""
     parts = tmp_path_factory.mktemp("models")
-    model = lively(MultitaskModel.build(model_settings(parts, names={"slots": 48, "vocabulary": 6})), seed=1)
+    model = lively(MultitaskModel.build(model_settings(parts, names={"slots": 48, "vocabulary": 6}, pooling=2)), seed=1)
     assert model.naming is not None
     make_lively(model.naming)
     return model
@@ -45,10 +45,13 @@ def make_lively(naming: Naming) -> None:
     def make(classifier: PatchClassifier, names: int, first_id: int) -> None:
         classifier.weight[:names] = torch.randn(classifier.weight[:names].shape, generator=generator)
         classifier.bias[:names] = 0.0
+        classifier.first.copy_(0.3 * torch.randn(classifier.first.shape, generator=generator))
+        classifier.second[:names] = 0.3 * torch.randn(classifier.second[:names].shape, generator=generator)
         classifier.pieces[1:names, :2] = first_id + torch.arange(2 * names - 2).view(-1, 2)
 
     make(naming.classes, 5, 100)
     make(naming.attributes, 3, 150)
+    make(naming.background, 3, 200)
     naming.varied[1:3] = True
     naming.votes.first.copy_(0.3 * torch.randn(naming.votes.first.shape, generator=generator))
     naming.votes.second.copy_(0.3 * torch.randn(naming.votes.second.shape, generator=generator))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch import Tensor
 from neuraltuning.configuration import dump_settings, load_settings
 from neuraltuning.errors import InputError, RunError
 from neuraltuning.model import Losses, MultitaskModel
+from neuraltuning.packing import Batch
+from neuraltuning.tasks import Example
 from neuraltuning.training import run as run_module
-from neuraltuning.training.run import tune
+from neuraltuning.training.run import tune, warm_up
 from neuraltuning.training.settings import RunSettings
 from neuraltuning.training.stages import Stage, Tuning, Warmup
 from neuraltuning.training.trainer import StageTrainer
@@ -438,6 +440,22 @@ def test_reading_comes_before_tuning_and_has_a_mixture_of_its_own(tmp_path: Path
         said = {key for r in records[:3] for key in r if key.startswith("loss/")}
         assert said <= {"loss/text", *(f"loss/text/{task}" for task in read)}
         assert len(said) > 1
+
+
+def test_the_warm_up_may_have_a_mixture_of_its_own(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+    collate = Warmup.collate
+
+    def watch(stage: Warmup, rows: Sequence[list[Example]]) -> Batch:
+        seen.update(example.task for row in rows for example in row)
+        return collate(stage, rows)
+
+    mixture = {"reasoning_segmentation": 1.0, "captioning": 1.0}
+    run = make(warmup=stage(4, "bridges", "decoders", prepare_images=6, mixture=mixture), steps=1)
+    monkeypatch.setattr(Warmup, "prepare", lambda stage, rows: None)
+    monkeypatch.setattr(Warmup, "collate", watch)
+    warm_up(run, tmp_path / "run")
+    assert seen == {"reasoning_segmentation"}  # captions teach it nothing
 
 
 def test_a_reading_of_tasks_that_the_run_lacks_is_left_out(tmp_path: Path, make: Make) -> None:

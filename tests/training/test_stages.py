@@ -17,7 +17,7 @@ from neuraltuning.errors import InputError
 from neuraltuning.model import MultitaskModel
 from neuraltuning.packing import IMAGE_PLACE, NO_LABEL
 from neuraltuning.tasks import Example, get_task
-from neuraltuning.training.alignment import align, true_description, word_vectors
+from neuraltuning.training.alignment import align, background_of, true_description, word_vectors
 from neuraltuning.training.mixture import Mixture
 from neuraltuning.training.stages import Reading, Tuning, Warmup, words_of
 from tests.tiny_models import lively, model_settings, sample
@@ -281,10 +281,30 @@ def pieces(model: MultitaskModel, ids: Sequence[int]) -> str:
 
 def test_a_true_description_says_what_is_annotated_from_left_to_right(describing: MultitaskModel) -> None:
     said = pieces(describing, true_description(describing, sample()))
-    assert said == "The picture shows: red square top left, blue square bottom right\n"
+    assert said == "The picture shows: left red square top left, right blue square bottom right\n"
     mirrored = sample()
     assert pieces(describing, true_description(describing, replace(mirrored, objects=mirrored.objects[::-1]))) == said
     assert true_description(describing, replace(mirrored, objects=())) == []
+
+
+@pytest.mark.parametrize(
+    ("caption", "said"),
+    [
+        ("A square on a striped green background.", "striped green"),
+        ("A square. The background is dotted and red.", "dotted red"),
+        ("A square on a background that fades from red to blue.", "fades from red to blue"),
+        ("A square in the background.", ""),
+        ("The background is what one would expect of a picture from there.", ""),
+        ("A square.", ""),
+    ],
+)
+def test_what_a_caption_says_of_the_background_is_described(
+    describing: MultitaskModel, caption: str, said: str
+) -> None:
+    shown = replace(sample(), captions=(caption,))
+    assert background_of(shown) == said
+    ending = f"bottom right, {said} background\n" if said else "bottom right\n"
+    assert pieces(describing, true_description(describing, shown)).endswith(ending)
 
 
 def test_a_true_description_is_spelt_as_the_naming_spells_it(describing: MultitaskModel) -> None:
@@ -294,14 +314,17 @@ def test_a_true_description_is_spelt_as_the_naming_spells_it(describing: Multita
     shown = sample(2)
     ids = describing.naming(describing.encoder(describing.encoder.preprocess([shown.image])).tokens).ids[0]
     told = true_description(describing, shown)
+    wording = describing.naming.wording
     allowed = {
         *told,
-        *(i for row in describing.naming.places for place in row for i in place),
-        describing.naming.padding,
+        *(i for row in wording.places for place in row for i in place),
+        *(i for axis in (*wording.pair, *wording.ends) for words in axis for i in words),
+        *wording.middle,
+        wording.padding,
     }
     assert set(ids.tolist()) <= allowed
-    assert told[: len(describing.naming.opening)] == describing.naming.opening
-    assert told[-len(describing.naming.closing) :] == describing.naming.closing
+    assert told[: len(wording.opening)] == wording.opening
+    assert told[-len(wording.closing) :] == wording.closing
 
 
 def test_reading_sees_descriptions_in_the_place_of_images(describing: MultitaskModel) -> None:
@@ -318,7 +341,7 @@ def test_reading_sees_descriptions_in_the_place_of_images(describing: MultitaskM
             seen = pieces(describing, batch.input_ids[row][allowed[row, last]].tolist())
             if (batch.labels[row][inside] != NO_LABEL).any():
                 found += 1
-                assert seen.startswith("<s>The picture shows: red square")
+                assert seen.startswith("<s>The picture shows: left red square")
                 assert seen.count("Question:") <= 1  # an example is blind to the others
     assert found == sum(map(len, given))
 

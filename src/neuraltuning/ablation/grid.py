@@ -36,6 +36,8 @@ from neuraltuning.training.settings import RunSettings
 from neuraltuning.tuners import tuner_config
 
 Direction = Literal["lower", "higher", "equal"]
+ADDED: tuple[tuple[str, str, Any], ...] = (("model", "pooling", 1), ("warmup", "mixture", {}))
+"""Settings that came later, and what all runs did before: these stand for the same run without them."""
 
 
 class VariantSettings(Settings):
@@ -170,6 +172,9 @@ def expand(settings: GridSettings, base: dict[str, Any], where: str) -> Grid:
 def settings_digest(settings: RunSettings) -> str:
     """Twelve hexadecimal digits that stand for everything that determines a run."""
     values = settings.model_dump(mode="json")
+    for part, key, before in ADDED:
+        if values[part] and values[part][key] == before:
+            del values[part][key]
     tuner = values["model"]["tuner"]
     tuner["settings"] = tuner["settings"].get(tuner["method"], {})  # those of other methods are not used
     values["data"] = {**values["data"], "workers": 0}

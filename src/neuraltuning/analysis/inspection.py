@@ -47,7 +47,8 @@ class Look:
     Attributes:
         word: "<OBJ>", or the word that was asked about as the reply spells it.
         places: its tokens, counted from 0 in `Inspection.tokens`; weights of several tokens are averaged.
-        weights: (layers, heads, grid rows, grid columns) float32 on the image's patches.
+        weights: (layers, heads, grid rows, grid columns) float32 on the image's patches; those that share a position
+            (`ModelSettings.pooling`) have its weight in equal parts.
         described: of the same shape, the weights on the names behind the patches, each laid in equal parts on the
             patches that the name describes; zeros without names.
         shares: part of `PARTS` -> (layers, heads) float32, the share of the attention that went there; they add up
@@ -139,7 +140,8 @@ def inspect_reply(
     # the position before a token predicts it
     active = {layer: record[0, start - 1 : -1].float().mean(0).cpu().numpy() for layer, record in activations().items()}
     attentions = _attentions(output, model) if wanted else ()
-    n_patches = described.shape[1]
+    pooled = model.pooled.cpu().numpy()
+    n_patches = min(len(pooled), n_image)
     ends = np.cumsum([len(bos), n_patches, n_image - n_patches, len(prompt_ids), len(reply_ids)])
     looks = []
     for word, places in wanted:
@@ -150,7 +152,7 @@ def inspect_reply(
             Look(
                 word,
                 places,
-                weights=parts["patches"].reshape(grid),
+                weights=(parts["patches"] @ pooled).reshape(grid),
                 described=(parts["names"] @ described).reshape(grid),
                 shares={name: part.sum(-1) for name, part in parts.items()},
             )

@@ -32,7 +32,7 @@ from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
 from neuraltuning.errors import InputError
 from neuraltuning.model_settings import ModelSettings
 from neuraltuning.naming import ATTRIBUTES, PatchClassifier
-from neuraltuning.projector import Projector
+from neuraltuning.projector import Projector, pooled_patches
 from neuraltuning.tuners import tuner_config
 
 PARTS = ("encoder", "projector", "llm", "tuner", "decoder")
@@ -106,8 +106,8 @@ def system_costs(
     """
     config = llm_config(settings.llm)
     encoder = meta_encoder(settings.encoder)
-    grid = encoder.grid[0] * encoder.grid[1]
-    image_tokens = grid + settings.names.slots if image_tokens is None else image_tokens
+    if image_tokens is None:
+        image_tokens = len(pooled_patches(encoder.grid, settings.pooling)) + settings.names.slots
     for name, value in (("image tokens", image_tokens), ("text tokens", text_tokens)):
         if value < 1:
             raise InputError(f"A pass needs at least 1 of the {name}, got {value}.")
@@ -188,7 +188,8 @@ def _projector(settings: ModelSettings, encoder: ImageEncoder, features: ImageFe
     found = count(projector, lambda: projector(features.tokens))
     if not settings.names.slots:
         return found
-    readers = [PatchClassifier(encoder.token_size, size) for size in (settings.names.vocabulary, ATTRIBUTES)]
+    vocabulary = settings.names.vocabulary  # of classes, and of backgrounds
+    readers = [PatchClassifier(encoder.token_size, size) for size in (vocabulary, ATTRIBUTES, vocabulary)]
     votes = BoxVotes(encoder.token_size, encoder.grid)
     naming = count(projector, lambda: [reader(features.tokens) for reader in (*readers, votes)])
     return Counted(found.parameters, found.flops + naming.flops)

@@ -41,6 +41,7 @@ class ProjectorPart(Part):
 
     name = "projector"
     word_mean: Tensor
+    pooled: Tensor
     classes: Tensor
     attributes: Tensor
 
@@ -51,6 +52,7 @@ class ProjectorPart(Part):
         self.model = (model,)  # in a tuple it is no submodule: the graph needs little of it
         self.projector = model.projector
         self.register_buffer("word_mean", model.word_mean, persistent=False)
+        self.register_buffer("pooled", model.pooled, persistent=False)
         self.inputs = {"tokens": model.encoder(example_pixels(model.encoder, 2)).tokens}
         self.open_axes = {"tokens": {0: "images"}}
         self.outputs = ("patch_vectors", "words")
@@ -64,12 +66,12 @@ class ProjectorPart(Part):
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
         tokens = given["tokens"]
         projected, detail = self.projector.split(tokens)
-        words = projected - self.word_mean
+        words, seen = projected - self.word_mean, self.pooled @ projected
         if self.naming is None:
-            return projected, words
+            return seen, words
         said = self.naming(tokens)
         words = F.normalize(words, dim=-1) + said.classes @ self.classes + said.attributes @ self.attributes
-        return projected, words, said.boxes, said.ids, said.shares @ detail
+        return seen, words, said.boxes, said.ids, said.shares @ detail
 
     def comparisons(self, run: Run) -> Comparisons:
         (model,) = self.model
@@ -77,7 +79,7 @@ class ProjectorPart(Part):
             pixels = example_pixels(model.encoder, images)
             features, vectors = model.see(pixels)
             found = run({"tokens": features.tokens})
-            patches = features.tokens.shape[1]
+            patches = len(model.pooled)
             assert features.words is not None
             yield "patch_vectors", vectors[:, :patches], found["patch_vectors"]
             yield "words", features.words, found["words"]

@@ -7,27 +7,35 @@ distances are exactly equal the two may merge different pairs first. Knows nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from neuraltuning.naming import CONFIDENCE, NOTHING, Description, Naming, distances
 
 NO_TOKEN = -1
 """Fills up spellings."""
+MIDDLE = 9
+"""Where `NamingGraph.ranks` has the words for the middle one, behind none, those of pairs and those of ends."""
 
 
 class NamingGraph(nn.Module):
     """Describes what images show, as the `Naming` does that it is made from."""
 
     places: Tensor
+    ranks: Tensor
+    around: Tensor
 
     def __init__(self, naming: Naming) -> None:
         super().__init__()
         self.naming = naming
-        places = [list(place) for row in naming.places for place in row]
-        longest = max(map(len, places))
-        padded = [place + [NO_TOKEN] * (longest - len(place)) for place in places]
-        self.register_buffer("places", torch.tensor(padded), persistent=False)
+        wording = naming.wording
+        self.register_buffer("places", _table([place for row in wording.places for place in row]), persistent=False)
+        ranks = [(), *wording.pair[0], *wording.pair[1], *wording.ends[0], *wording.ends[1], wording.middle]
+        self.register_buffer("ranks", _table([*ranks, *wording.inner]), persistent=False)
+        self.register_buffer("around", torch.tensor(list(wording.background)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Description:
         """(B, P, C) float, row-major over the grid -> what `Naming` says of it."""
@@ -37,13 +45,14 @@ class NamingGraph(nn.Module):
         members = shown[:, None] & (groups[:, None] == _places(groups)[:, None])  # (B, G, P): G as many as patches
         sizes = members.sum(-1)
         shares = members / sizes.clamp_min(1)[..., None]
-        spellings, columns, described = self._spellings(shares, members, classes, attributes, boxes)
-        return Description(*self._written(spellings, columns, described, shares), classes, attributes, boxes)
+        things = (*self._spellings(shares, members, classes, attributes, boxes), shares)
+        ids, shares = self._written(*_joined(things, self._background(tokens, ~shown)))
+        return Description(ids, shares, classes, attributes, boxes)
 
     def _spellings(
         self, shares: Tensor, members: Tensor, classes: Tensor, attributes: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Each group's token ids (B, G, K), filled up with `NO_TOKEN`, its column (B, G), and whether it is named."""
+        """Each group's token ids (B, G, K), filled up with `NO_TOKEN`, where it is listed (B, G), and whether."""
         naming = self.naming
         kind = (shares @ classes)[..., NOTHING + 1 :].argmax(-1) + NOTHING + 1
         probabilities = classes.mT.gather(1, kind[..., None].expand(members.shape))
@@ -51,42 +60,87 @@ class NamingGraph(nn.Module):
         centres = shares @ boxes[..., :2]
         varied = naming.varied[kind][..., None]
         attribute = naming.attributes.pieces[(shares @ attributes).argmax(-1)].masked_fill(~varied, NO_TOKEN)
-        thirds = (3.0 * centres / torch.tensor(naming.grid, dtype=centres.dtype)).floor().clamp(0, 2).long()
+        centres = centres / torch.tensor(naming.grid, dtype=centres.dtype)
+        thirds = (3.0 * centres).floor().clamp(0, 2).long()
         place = self.places[3 * thirds[..., 0] + thirds[..., 1]]
-        return torch.cat([attribute, naming.classes.pieces[kind], place], dim=-1), centres[..., 1], described
+        rank, order = self._ranked(kind, centres, described)
+        return torch.cat([rank, attribute, naming.classes.pieces[kind], place], dim=-1), order, described
 
-    def _written(self, spellings: Tensor, columns: Tensor, described: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    def _background(self, tokens: Tensor, around: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `_spellings` gives, and the shares, of one more group behind the others: the background."""
+        shares = (around / around.sum(-1, keepdim=True).clamp_min(1))[:, None]
+        probabilities, number = (shares @ self.naming.background(tokens)).max(-1)
+        described = (number != NOTHING) & (probabilities >= CONFIDENCE) & around.any(-1, keepdim=True)
+        said = self.naming.background.pieces[number]
+        ending = self.around.expand(*said.shape[:2], -1)
+        return torch.cat([said, ending], dim=-1), torch.full_like(probabilities, torch.inf), described, shares
+
+    def _ranked(self, kind: Tensor, centres: Tensor, described: Tensor) -> tuple[Tensor, Tensor]:
+        """The token ids for which of its class each group is (B, G, K), and the column in whose place it is listed."""
+        alike = (kind[..., None] == kind[:, None]) & described[..., None] & described[:, None]  # (B, G, G)
+        count = alike.sum(-1)
+        number = _places(kind)
+        spreads, ranks = [], []
+        for position in (centres[..., 1], centres[..., 0]):  # along x, along y
+            others = position[:, None].expand(alike.shape)
+            lowest = others.masked_fill(~alike, torch.inf).amin(-1)
+            spreads.append(others.masked_fill(~alike, -torch.inf).amax(-1) - lowest)
+            equal = (position[:, None] == position[..., None]) & (number[None] < number[:, None])
+            ranks.append((alike & ((position[:, None] < position[..., None]) | equal)).sum(-1))
+        axis = (spreads[0] < spreads[1]).long()
+        rank = torch.where(axis == 0, ranks[0], ranks[1])
+        column = (centres[:, None, :, 1] * (alike & (ranks[0][:, None] == rank[..., None]))).sum(-1)
+        n_inner = len(self.naming.wording.inner)
+        end = 1 + 2 * axis + (rank > 0) + 4 * (count > 2)
+        inner = torch.where(count == 3, MIDDLE, torch.where(rank <= n_inner, MIDDLE + rank, 0))
+        words = torch.where((rank == 0) | (rank == count - 1), end, inner) * (count > 1)
+        return self.ranks[words], column
+
+    def _written(self, spellings: Tensor, order: Tensor, described: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
         """`Description`'s ids and shares: the groups from left to right, as many as find room."""
-        naming = self.naming
-        opening, separator, closing = len(naming.opening), len(naming.separator), len(naming.closing)
+        wording, n_slots = self.naming.wording, self.naming.slots
+        opening, separator, closing = len(wording.opening), len(wording.separator), len(wording.closing)
         spelt = spellings != NO_TOKEN
         lengths = spelt.sum(-1)
-        number = _places(columns)
-        left = columns[:, None] < columns[..., None]  # (B, G, G): whether the second group stands before the first
-        same = (columns[:, None] == columns[..., None]) & (number[None] < number[:, None])
+        number = _places(order)
+        left = order[:, None] < order[..., None]  # (B, G, G): whether the second group stands before the first
+        same = (order[:, None] == order[..., None]) & (number[None] < number[:, None])
         before = (left | same) & described[:, None]
         starts = opening + (before * (lengths + separator)[:, None]).sum(-1)
         ends = starts + lengths
-        written = described & (ends + closing <= naming.slots)
+        written = described & (ends + closing <= n_slots)
         total = ((ends + closing) * written).amax(-1, keepdim=True)
-        slots = torch.arange(naming.slots)
-        place = slots - (naming.slots - total)  # (B, S): of each slot, from the opening's first token on
+        slots = torch.arange(n_slots)
+        place = slots - (n_slots - total)  # (B, S): of each slot, from the opening's first token on
         within = place[:, None] - starts[..., None]  # (B, G, S)
         said = written[..., None] & (within >= 0) & (within < lengths[..., None])
         offsets = (spelt.cumsum(-1) - 1)[..., None]  # (B, G, K, 1): of each token in its spelling
         chosen = spelt[..., None] & said[:, :, None] & (offsets == within[:, :, None])
         ids = (chosen * spellings[..., None]).sum((1, 2))
-        ids = torch.where(said.any(1), ids, naming.padding)
+        ids = torch.where(said.any(1), ids, wording.padding)
         some = total > 0
-        for offset, token in enumerate(naming.opening):
+        for offset, token in enumerate(wording.opening):
             ids = torch.where(some & (place == offset), token, ids)
         apart = written & (starts > opening)
-        for offset, token in enumerate(naming.separator):
+        for offset, token in enumerate(wording.separator):
             here = (apart[..., None] & (within == offset - separator)).any(1)
             ids = torch.where(here, token, ids)
-        for offset, token in enumerate(naming.closing):
-            ids = torch.where(some & (slots == naming.slots - closing + offset), token, ids)
+        for offset, token in enumerate(wording.closing):
+            ids = torch.where(some & (slots == n_slots - closing + offset), token, ids)
         return ids, said.mT.to(shares.dtype) @ shares
+
+
+def _joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+    """The groups of two sets of spellings, orders, flags and shares."""
+    width = max(first[0].shape[-1], second[0].shape[-1])
+    spellings = [F.pad(given[0], (0, width - given[0].shape[-1]), value=NO_TOKEN) for given in (first, second)]
+    return [torch.cat(spellings, dim=1), *(torch.cat(both, dim=1) for both in zip(first[1:], second[1:], strict=True))]
+
+
+def _table(spellings: Sequence[Sequence[int]]) -> Tensor:
+    """(N, K) int64 spellings, filled up with `NO_TOKEN`."""
+    longest = max(map(len, spellings))
+    return torch.tensor([[*spelling, *[NO_TOKEN] * (longest - len(spelling))] for spelling in spellings])
 
 
 def merged(distance: Tensor, shown: Tensor, apart: float) -> Tensor:

@@ -26,16 +26,18 @@ from neuraltuning.packing import Packer
 from neuraltuning.projector import PART
 from neuraltuning.task_tokens import vocabulary_vectors
 from neuraltuning.tasks import Example, Task
+from neuraltuning.wording import BACKGROUND, Thing
 
 COVERED = 0.25
 """An image token shows an object if the object covers this share of its cell, else the background."""
-BACKGROUND = "background"
 BACKGROUND_SHARE = 0.5
 """Of the tokens that show the background this share is used: they are many and alike."""
 BACKGROUND_SHARE_OF_WORDS = 0.3
 """Of those this share is used for the projector."""
-FUNCTION_WORDS = frozenset(["the", "a", "an", "that", "which", "who", "is", "are", "in", "with", "of"])
+FUNCTION_WORDS = frozenset(["the", "a", "an", "that", "which", "who", "is", "are", "in", "with", "of", "and"])
 """What a phrase says beside a class name and an attribute."""
+BACKGROUND_WORDS = 5
+"""Longer texts about a background are not its description."""
 BATCH = 32
 TEXTS = 2
 """Examples of each drawing task an image."""
@@ -61,7 +63,7 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     rng = np.random.default_rng(seed)
     drawing = [task for task in tasks if task.tokens and not any(_about_input(model, t) for t in task.tokens)]
     names: dict[str, int] = {BACKGROUND: 0}
-    tokens, classes, attributes, places, boxes, embeddings = [], [], [], [], [], []
+    tokens, classes, attributes, backgrounds, places, boxes, embeddings = [], [], [], [], [], [], []
     texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
     starts = range(0, n_images, BATCH)
@@ -82,6 +84,8 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         places.append(used.nonzero()[:, 0] % features.tokens.shape[1])
         boxes.append(outlines[used])
         attributes.append(said[used.numpy()])
+        around = [np.where(own < 0, background_of(s), "") for s, own in zip(batch, objects, strict=True)]
+        backgrounds.append(np.concatenate(around)[used.numpy()])
         for place, sample in enumerate(batch):
             asked = [e for task in drawing for _ in range(TEXTS) for e in task.examples(sample, rng)]
             texts += [(start + place, example) for example in asked]
@@ -89,21 +93,25 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         _fit_drawing(model, texts, torch.cat(embeddings))
     token, shown = torch.cat(tokens), torch.cat(classes).to(model.device)
     if model.naming is not None:
-        words, numbers = np.unique(np.append(np.concatenate(attributes), ""), return_inverse=True)
-        attribute = torch.from_numpy(numbers[:-1]).to(shown.device)  # 0 is "", which comes first
         class_spellings = [_spelling(model, name) for name in names]
         model.naming.fit(
             token,
             shown,
             class_spellings,
-            attribute,
-            [_spelling(model, str(w)) for w in words],
+            *_numbered(model, np.concatenate(attributes)),
+            *_numbered(model, np.concatenate(backgrounds)),
             torch.cat(places).to(shown.device),
             torch.cat(boxes).to(shown.device),
             seed,
         )
     used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE_OF_WORDS).to(shown.device)
     return _fit_projector(model, token[used], shown[used], list(names))
+
+
+def _numbered(model: MultitaskModel, texts: NDArray[np.str_]) -> tuple[Tensor, list[list[int]]]:
+    """For each text its number, and the spelling of each number; that of "" is 0."""
+    words, numbers = np.unique(np.append(texts, ""), return_inverse=True)  # sorted, so that "" comes first
+    return torch.from_numpy(numbers[:-1]).to(model.device), [_spelling(model, str(word)) for word in words]
 
 
 def _about_input(model: MultitaskModel, token: str) -> bool:
@@ -175,6 +183,20 @@ def attribute_of(sample: Sample, annotation: ObjectAnnotation) -> str:
     return next((found[1].lower() for text in sample.captions if (found := pattern.search(text))), "")
 
 
+def background_of(sample: Sample) -> str:
+    """What a caption says of the background: "a striped green background" -> "striped green"; "" where none does.
+
+    Or "The background is striped and green.", "a background that fades from red to blue" -> "fades from red to blue".
+    """
+    for text in sample.captions:
+        for pattern in (rf"\b(?:the|an?) ((?:\w+ ){{1,2}}){BACKGROUND}\b", rf"\b{BACKGROUND} (?:is|that) ([^.,;]+)"):
+            for said in re.findall(pattern, text, flags=re.IGNORECASE):
+                words = [word for word in said.lower().split() if word not in FUNCTION_WORDS]
+                if words and len(words) <= BACKGROUND_WORDS:
+                    return " ".join(words)
+    return ""
+
+
 def shown_boxes(sample: Sample, objects: NDArray[np.int64], grid: tuple[int, int]) -> NDArray[np.float32]:
     """For each image token the box of the object that it shows, (P, 4): row and column of the centre, height and width,
     in patches; zeros for background."""
@@ -203,14 +225,17 @@ def true_description(model: MultitaskModel, sample: Sample) -> list[int]:
     """Token ids of what the model's naming would say of an image if it saw all that is annotated."""
     naming = model.naming
     assert naming is not None
-    height, width = sample.image.height / naming.grid[0], sample.image.width / naming.grid[1]
-    found = []
-    for place, annotation in enumerate(sample.objects):
+    things = []
+    for annotation in sample.objects:
         x, y, w, h = annotation.box
-        row, column = (y + h / 2) / height, (x + w / 2) / width
-        name = " ".join(filter(None, (attribute_of(sample, annotation), annotation.category)))
-        found.append((column, place, [*_spelling(model, name), *naming.place(row, column)]))
-    return naming.write([spelling for _, _, spelling in sorted(found)])[0]
+        row, column = (y + h / 2) / sample.image.height, (x + w / 2) / sample.image.width
+        attribute = attribute_of(sample, annotation)
+        said = _spelling(model, attribute) if attribute else []
+        things.append(Thing(said, _spelling(model, annotation.category), row, column))
+    spellings = [spelling for _, spelling in naming.wording.describe(things)]
+    if background := background_of(sample):
+        spellings.append([*_spelling(model, background), *naming.wording.background])
+    return naming.write(spellings)[0]
 
 
 def word_vectors(model: MultitaskModel, names: Sequence[str]) -> Tensor:

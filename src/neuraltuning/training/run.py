@@ -31,7 +31,7 @@ from neuraltuning.training.alignment import align
 from neuraltuning.training.left_out import FILE as LEFT_OUT
 from neuraltuning.training.left_out import LeftOut, left_out_summary, mark_resumed
 from neuraltuning.training.mixture import Interleaved, InTurn, Mixture, Rows, interleave
-from neuraltuning.training.settings import ReadingSettings, RunSettings, StageSettings, WarmupSettings
+from neuraltuning.training.settings import RunSettings, StageSettings, TextStageSettings, WarmupSettings
 from neuraltuning.training.stages import Reading, Stage, Tuning, Warmup
 from neuraltuning.training.trainer import BEST, StageTrainer, parameter_groups
 
@@ -160,7 +160,7 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
 
 def _shares(stage: Stage, stage_settings: StageSettings, mixture: Mapping[str, float]) -> dict[str, float]:
     """The part of a mixture that teaches a stage something, in the stage's own shares where it has some."""
-    if isinstance(stage_settings, ReadingSettings) and stage_settings.mixture:
+    if isinstance(stage_settings, TextStageSettings) and stage_settings.mixture:
         mixture = {name: share for name, share in stage_settings.mixture.items() if name in mixture}
     return {name: share for name, share in mixture.items() if stage.learns_from(get_task(name).tokens)}
 

@@ -94,20 +94,20 @@ class StageSettings(Settings):
     validation_samples: int = Field(24, ge=1, description="samples of the validation split that a loss is taken over")
 
 
-class WarmupSettings(StageSettings):
-    """The warm-up."""
-
-    prepare_images: int = Field(
-        160, ge=1, description="images that bridges and pointers are fitted on before the first step"
-    )
-
-
-class ReadingSettings(StageSettings):
-    """Learning from descriptions."""
+class TextStageSettings(StageSettings):
+    """A stage that learns from texts: the reading."""
 
     mixture: dict[str, float] = Field(
         default_factory=dict,
         description="task -> examples of it an image on average, where the run has the task; the run's own if empty",
+    )
+
+
+class WarmupSettings(TextStageSettings):
+    """The warm-up."""
+
+    prepare_images: int = Field(
+        160, ge=1, description="images that bridges and pointers are fitted on before the first step"
     )
 
 
@@ -140,7 +140,7 @@ class RunSettings(Settings):
     )
     alignment_images: int = Field(0, ge=0, description="images that the projector's start and the names are fitted on")
     warmup: WarmupSettings | None = Field(None, description="decoders learn from the frozen LLM's reading of texts")
-    reading: ReadingSettings | None = Field(None, description="the tuner learns to answer from true descriptions")
+    reading: TextStageSettings | None = Field(None, description="the tuner learns to answer from true descriptions")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
 

@@ -63,6 +63,11 @@ def spread(objects: Sequence[SceneObject], axis: int) -> float:
     return max(centers) - min(centers)
 
 
+def widest_axis(objects: Sequence[SceneObject]) -> int:
+    """Returns the axis (0: x, 1: y) along which the centers are spread most."""
+    return 0 if spread(objects, 0) >= spread(objects, 1) else 1
+
+
 def region(item: SceneObject) -> str | None:
     """Returns where in the image an object is: "left", "top right", "middle", ..., or None if between regions."""
     words = []

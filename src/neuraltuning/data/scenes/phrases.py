@@ -18,11 +18,12 @@ from neuraltuning.data.scenes.geometry import (
     ranked,
     region,
     spread,
+    widest_axis,
 )
 from neuraltuning.data.scenes.layout import Scene, SceneObject
 
 _NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
-_ORDINALS = ("first", "second", "third", "fourth")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _MAX_PHRASES_A_KIND = 3
 _TAUTOLOGICAL_RELATION_SHARE = 0.3
 """How often an object that its name alone singles out gets a relation phrase with its name."""
@@ -44,6 +45,7 @@ _EXTREME = {
     "bottom": ("the lowest {t}", "the bottommost {t}", "the {t} nearest to the bottom edge"),
 }
 _MIDDLE = ("the middle {t}", "the {t} in the middle", "the {t} between the other two {ts}")
+_IN_ROW = "the {rank} {t} from the {start}"
 _CORNER = ("the {t} in the {c} corner", "the {t} at the {c}")
 _BIGGER = ("the bigger {t}", "the larger of the two {ts}", "the big {t}", "the bigger of the two {ts}")
 _SMALLER = ("the smaller {t}", "the smaller of the two {ts}", "the small {t}", "the little {t}")
@@ -72,7 +74,11 @@ def short_name(scene: Scene, index: int) -> str | None:
 
 
 def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
-    """Returns the shortest of the object's phrases `own` that names its class and singles it out, or None."""
+    """Returns how an answer names the object, or None if none of its phrases `own` names its class.
+
+    Its class or colour where that singles it out, else its place among those of its class, else the shortest of `own`.
+    One way for all answers: which of several true phrases comes is nothing that a reader of the question can know.
+    """
     name = short_name(scene, index)
     if name is not None:
         return name
@@ -80,7 +86,31 @@ def mention(scene: Scene, index: int, own: Sequence[Phrase]) -> str | None:
     category = scene.objects[index].category.name
     texts = [phrase.text for phrase in own if category in phrase.text.split(" of the two ")[0].split(" of the ")[0]]
     texts = [text for text in texts if not text.startswith(("the object", "the thing"))]
-    return min(texts, key=len, default=None)
+    if not texts:
+        return None
+    return _place_in_class(scene, index) or min(texts, key=len)
+
+
+def _place_in_class(scene: Scene, index: int) -> str | None:
+    """Returns "the left cat" or what else is said of its place among those of its class, None if nothing clear is.
+
+    Along the axis on which they are spread most, else along the other one.
+    """
+    group = same_class(scene, index)
+    members, words = [scene.objects[one] for one in group], _words(scene, group)
+    widest = widest_axis(members)
+    for axis in (widest, 1 - widest):
+        names = (("left", "right"), ("top", "bottom"))[axis]
+        for name, last in zip(names, (False, True), strict=True):
+            end = extreme(members, axis, last)
+            if end is not None and group[end] == index:
+                return (_PAIR if len(group) == 2 else _EXTREME)[name][0].format(**words)
+        order = ranked(members, axis)
+        if order is not None:
+            template = _MIDDLE[0] if len(group) == 3 and axis == widest else _IN_ROW
+            rank = _ORDINALS[order.index(group.index(index))]
+            return template.format(**words, rank=rank, start=names[0])
+    return next((t[0].format(**w) for one, _, t, w in _by_corner(scene.objects, group, words) if one == index), None)
 
 
 def same_class(scene: Scene, index: int) -> list[int]:
@@ -119,10 +149,9 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         group = same_class(scene, first)
         if group[0] != first:
             continue
-        category = objects[first].category
-        words = {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
+        words = _words(scene, group)
         if len(group) == 1:
-            yield first, "class", (f"the {category.name}",), {}
+            yield first, "class", (f"the {objects[first].category.name}",), {}
         else:
             yield from _by_color(scene, group, words)
             yield from _by_place(objects, group, words)
@@ -138,6 +167,12 @@ def _candidates(rng: np.random.Generator, scene: Scene) -> Iterator[_Candidate]:
         yield from _by_corner(objects, everything, words)
         yield from _by_size(objects, everything, words)
         yield from _by_relation(objects, names, everything, words)
+
+
+def _words(scene: Scene, group: Sequence[int]) -> dict[str, str]:
+    """What templates say of a group of one class."""
+    category = scene.objects[group[0]].category
+    return {"t": category.name, "ts": category.plural, "n": _NUMBER_WORDS.get(len(group), "")}
 
 
 def _by_color(scene: Scene, group: Sequence[int], words: dict[str, str]) -> Iterator[_Candidate]:
@@ -162,8 +197,8 @@ def _by_place(objects: Sequence[SceneObject], group: Sequence[int], words: dict[
         if len(group) == 3:
             yield group[order[1]], "position", _MIDDLE, words
         for rank in range(1, len(group) - 1):
-            start = "left" if axis == 0 else "top"
-            yield group[order[rank]], "position", (f"the {_ORDINALS[rank]} {words['t']} from the {start}",), words
+            in_row = {"rank": _ORDINALS[rank], "start": low}
+            yield group[order[rank]], "position", (_IN_ROW,), {**words, **in_row}
     yield from _by_corner(objects, group, words)
 
 

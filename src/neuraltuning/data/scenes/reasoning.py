@@ -1,7 +1,7 @@
 """Reasoning questions: the object is described by what is known of it, the answer names and tags it.
 
-Several objects are named from left to right. Masks are scored in the answer's order, so it must be one that can be
-known.
+Several objects are named along the axis on which they are spread most, from left to right or from top to bottom. Masks
+are scored in the answer's order, so it must be one that can be seen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from neuraltuning.data.sample import OBJECT_TAG, Phrase, QuestionAnswer
 from neuraltuning.data.scenes.captions import capitalize, enumerate_words
 from neuraltuning.data.scenes.catalog import PROPERTIES, Property
+from neuraltuning.data.scenes.geometry import widest_axis
 from neuraltuning.data.scenes.layout import Scene
 from neuraltuning.data.scenes.phrases import mention, same_class
 
@@ -87,8 +88,9 @@ def reasoning(
     return tuple(chosen[index] for index in rng.permutation(len(chosen)))
 
 
-def _from_left_to_right(scene: Scene, indices: Sequence[int]) -> list[int]:
-    return sorted(indices, key=lambda index: scene.objects[index].center)
+def _in_order(scene: Scene, indices: Sequence[int]) -> list[int]:
+    axis = widest_axis([scene.objects[index] for index in indices])
+    return sorted(indices, key=lambda index: scene.objects[index].center[axis])
 
 
 def _answer(mentions: Sequence[str | None], indices: Sequence[int], predicate: str) -> str:
@@ -109,7 +111,7 @@ def _knowledge(
         group = same_class(scene, int(index))
         if group[0] != index:
             continue
-        group = _from_left_to_right(scene, group)
+        group = _in_order(scene, group)
         facts = scene.objects[index].category.facts
         for rank, number in enumerate(rng.permutation(len(facts))):
             fact = facts[number]
@@ -136,7 +138,7 @@ def _group(
     if not members or unclear or (len(members) == len(kinds) and rng.random() < 0.7):
         return None
     singular, plural = (item.held_out_singular, item.held_out_plural) if held_out else (item.singular, item.plural)
-    members = _from_left_to_right(scene, members)
+    members = _in_order(scene, members)
     answer = _answer(mentions, members, singular if len(members) == 1 else plural)
     frames = _GROUP_HELD_OUT if held_out else _GROUP
     question = frames[int(rng.integers(len(frames)))].format(vp=singular, vps=plural)

@@ -451,7 +451,9 @@ def test_the_warm_up_may_have_a_mixture_of_its_own(tmp_path: Path, make: Make, m
         return collate(stage, rows)
 
     mixture = {"reasoning_segmentation": 1.0, "captioning": 1.0}
-    run = make(warmup=stage(4, "bridges", "decoders", prepare_images=6, mixture=mixture), steps=1)
+    warmup = stage(4, "bridges", "decoders", prepare_images=6, mixture=mixture)
+    tasks = {"referring_segmentation": 1.0, "reasoning_segmentation": 1.0}
+    run = make(warmup=warmup, mixture=tasks, steps=1)
     monkeypatch.setattr(Warmup, "prepare", lambda stage, rows: None)
     monkeypatch.setattr(Warmup, "collate", watch)
     warm_up(run, tmp_path / "run")

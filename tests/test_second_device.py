@@ -95,7 +95,7 @@ def main(folder: Path) -> None:
     from tests.generation.test_pretraining import make_small
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):  # the second device computes in float32 alone
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):  # it has float32 alone
             patch.setattr(torch.cpu, name, lambda: False, raising=False)
         squares = [sample(number) for number in range(8)]
 

@@ -95,8 +95,6 @@ def main(folder: Path) -> None:
     from tests.generation.test_pretraining import make_small
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):  # it has float32 alone
-            patch.setattr(torch.cpu, name, lambda: False, raising=False)
         squares = [sample(number) for number in range(8)]
 
         def open_split(source: str, split: str, seed: int, size: int | None = None) -> list[Sample]:
@@ -112,7 +110,9 @@ def main(folder: Path) -> None:
         patch.setattr(
             "neuraltuning.generation.pretrain_prior.resolve_dtype", lambda _: torch.float32
         )  # no autocast there
-        here = {**run(folder / "here", folder), "pretrained": pretrain(folder / "parts here")}
+        with pytest.MonkeyPatch.context() as here_alone:  # names are fitted in float32 there by themselves
+            here_alone.setattr("neuraltuning.naming.resolve_dtype", lambda _: torch.float32)
+            here = {**run(folder / "here", folder), "pretrained": pretrain(folder / "parts here")}
         device = torch.device(elsewhere.NAME, 0)
         generation = ("generation.pretrain_tokenizer", "generation.pretrain_prior")
         for module in ("device", "training.run", "evaluation.evaluator", "analysis.neurons", *generation):

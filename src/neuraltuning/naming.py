@@ -128,7 +128,8 @@ class PatchClassifier(nn.Module):
         ]
         trained = [weights.to(tokens.device).requires_grad_() for weights in first_weights]
         optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=WEIGHT_DECAY)
-        dtype = resolve_dtype("auto")
+        # "auto" asks about processors and NVIDIA's GPUs; others may have no autocast
+        dtype = resolve_dtype("auto") if tokens.device.type in ("cpu", "cuda") else torch.float32
         steps = max(STEPS, PASSES * len(kept) // BATCH)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         with torch.enable_grad():

@@ -1,15 +1,13 @@
-"""Votes for boxes: what an unfitted one says, what it learns, and how far two votes are apart."""
+"""Votes for boxes: what an unfitted one says and what it learns."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from torch import Tensor
 
 from neuraltuning import box_votes
-from neuraltuning.box_votes import SMALLEST, BoxVotes, disagreement, patch_centres
+from neuraltuning.box_votes import SMALLEST, BoxVotes, patch_centres
 
 GRID = (3, 5)
 
@@ -73,13 +71,3 @@ def test_sides_are_never_too_small_to_measure_by() -> None:
     votes = BoxVotes(10, GRID)
     votes.second_bias[2:] = -4.0
     assert (votes(torch.randn(1, 15, 10))[..., 2:] == SMALLEST).all()
-
-
-def test_boxes_disagree_by_the_distance_of_their_centres_in_their_mean_sides() -> None:
-    boxes = torch.tensor([[1.0, 1.0, 2.0, 2.0], [4.0, 1.0, 4.0, 2.0], [1.0, 2.0, 2.0, 6.0]])
-    apart = disagreement(boxes)
-    torch.testing.assert_close(apart, apart.T)
-    assert apart.diagonal().tolist() == [0.0, 0.0, 0.0]
-    torch.testing.assert_close(apart[0, 1], torch.tensor(3.0 / 3.0))
-    torch.testing.assert_close(apart[0, 2], torch.tensor(1.0 / 4.0))
-    torch.testing.assert_close(apart[1, 2], torch.tensor(math.hypot(3.0 / 3.0, 1.0 / 4.0)))

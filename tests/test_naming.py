@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -57,6 +58,26 @@ def patches(shown: list[str], objects: list[str] | None = None) -> Tensor:
     return tokens(letters, relative, seed=0)[None]
 
 
+def scenes(count: int) -> tuple[Tensor, Tensor]:
+    """(count, 12, 12) tokens of pictures of up to three rectangles, the later ones in front, and (count, 12) whose each
+    patch is, -1 for nobody's. Some patches look like another kind, or like the other colour."""
+    random = np.random.default_rng(7)
+    shown, owners = [], []
+    for _ in range(count):
+        letters, signs = np.full(GRID, "."), np.full(GRID, ".")
+        for number in range(random.integers(1, 4)):
+            kind = random.choice(list("dpcDC"))
+            top, left = random.integers(3), random.integers(4)
+            own = np.zeros(GRID, dtype=bool)
+            own[top : top + random.integers(1, 4), left : left + random.integers(1, 4)] = True
+            signs[own], letters[own] = str(number), kind
+            letters[own & (random.random(GRID) < 0.1)] = random.choice(list("dpcDC"))
+            letters[own & (random.random(GRID) < 0.1)] = kind.swapcase() if kind in "dcDC" else kind
+        shown.append(patches(["".join(row) for row in letters], ["".join(row) for row in signs]))
+        owners.append([-1 if sign == "." else int(sign) for sign in signs.ravel()])
+    return torch.cat(shown), torch.tensor(owners)
+
+
 def fitted(
     slots: int = 14,
     vocabulary: int = 6,
@@ -74,7 +95,8 @@ def fitted(
     boxes = relative + torch.cat([patch_centres(GRID)[places], torch.zeros(len(counts), 2)], dim=1)
     shown = tokens(counts, relative, seed=1)
     around = torch.where(classes == 0, told, UNKNOWN)
-    naming.fit(shown, classes, SPELLINGS, attributes, ATTRIBUTES, around, ATTRIBUTES, places, boxes, seed=0)
+    learned = (shown, classes, SPELLINGS, attributes, ATTRIBUTES, around, ATTRIBUTES, places, boxes)
+    naming.fit(*learned, *scenes(150), seed=0)
     return naming
 
 
@@ -152,13 +174,6 @@ def test_patches_that_vote_for_one_box_and_look_alike_are_one_group(
     shown: list[str], objects: list[str], dogs: int
 ) -> None:
     assert sum(10 in words for words in said(fitted(slots=24), shown, objects)) == dogs
-
-
-@pytest.mark.parametrize(("grid", "limit"), [((3, 4), 1.0), ((7, 7), 1.0), ((10, 10), 1.126), ((14, 14), 1.26)])
-def test_patches_of_finer_grids_may_be_further_apart(grid: tuple[int, int], limit: float) -> None:
-    """Else a large object of many patches falls apart into several."""
-    naming = Naming(12, grid, 6, 5, WORDING)
-    assert naming.apart == pytest.approx(limit, abs=1e-3)
 
 
 def test_a_group_is_named_by_what_its_patches_show_on_the_whole() -> None:

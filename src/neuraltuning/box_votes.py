@@ -99,10 +99,3 @@ def patch_centres(grid: tuple[int, int]) -> Tensor:
     """(P, 2) row and column of each patch's centre, in patches."""
     rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in grid), indexing="ij")
     return torch.stack([rows.flatten(), columns.flatten()], dim=1)
-
-
-def disagreement(boxes: Tensor) -> Tensor:
-    """(..., P, 4) boxes -> (..., P, P) distances of their centres, in units of the sides that two have on average."""
-    one, other = boxes[..., :, None, :], boxes[..., None, :, :]
-    sides = (one[..., 2:] + other[..., 2:]) / 2
-    return ((one[..., :2] - other[..., :2]) / sides).norm(dim=-1)

@@ -1,7 +1,7 @@
 """What groups of patches show, spelt with the LLM's own tokens behind an image's patch tokens.
 
-A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So patches that look
-alike and vote for the same box form a group, and each group is described, from left to right, by an attribute, its
+A frozen LLM reads its own words long before it reads projected patches (docs/experiments.md). So patches that are
+likely to show one object form a group, and each group is described, from left to right, by an attribute, its
 class and its place: `The picture shows: pink kite top left, palm tree bottom, green background`. Where one class is
 there several times, each says which of them it is: `left dog top left, right dog top`. Classes, attributes, boxes and
 backgrounds are those of the images that the classifiers and votes were fitted on; what they aren't sure of stays
@@ -19,8 +19,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuraltuning.box_votes import BoxVotes, disagreement
+from neuraltuning.box_votes import BoxVotes
 from neuraltuning.precision import resolve_dtype
+from neuraltuning.same_object import FEATURES, SameObject, pair_features, witnesses
 from neuraltuning.wording import Thing, Wording
 
 NOTHING = 0
@@ -33,11 +34,10 @@ ATTRIBUTES = 64
 """Attributes at most, and nothing."""
 MAX_PIECES = 12
 """Tokens of a name at most; longer names are cut."""
-APART, APART_CELLS = 1.0, 49
-"""No two patches of a group are further apart than this, in `disagreement` of their boxes, on grids of so many cells;
-on finer ones it grows with a side's cube root, as of more patches the two that agree least are further apart ..."""
-CLASS_APART, ATTRIBUTE_APART = 0.6, 0.3
-"""... and these times what their classes and their attributes differ by (1 less the cosine)."""
+PAIRS = 1000
+"""Pairs of patches of an image at most that `SameObject` learns from."""
+UNLIKELY = 0.1
+"""No two patches of a group are less likely than this to show one object."""
 
 HIDDEN_SIZE = 512
 """Of a classifier's perceptron."""
@@ -191,6 +191,7 @@ class Naming(nn.Module):
         classes: of what a patch shows; `NOTHING` is background.
         attributes: of the object that a patch shows.
         votes: for the box of the object that a patch shows.
+        same: whether two patches show one object.
         background: of what is said of the background that a patch shows.
         varied: (V,) bool, the classes whose objects may have an attribute.
     """
@@ -216,11 +217,11 @@ class Naming(nn.Module):
         """
         super().__init__()
         self.grid, self.slots = grid, slots
-        self.apart = APART * max(1.0, grid[0] * grid[1] / APART_CELLS) ** (1 / 6)
         self.wording = wording
         self.classes = PatchClassifier(token_size, vocabulary)
         self.attributes = PatchClassifier(token_size, ATTRIBUTES)
         self.votes = BoxVotes(token_size, grid)
+        self.same = SameObject()
         self.background = PatchClassifier(token_size, vocabulary)
         self.register_buffer("varied", torch.zeros(vocabulary, dtype=torch.bool))
 
@@ -235,9 +236,11 @@ class Naming(nn.Module):
         background_spellings: Sequence[Sequence[int]],
         places: Tensor,
         boxes: Tensor,
+        whole: Tensor,
+        objects: Tensor,
         seed: int,
     ) -> None:
-        """Fits the classifiers and the votes; see `PatchClassifier.fit` and `BoxVotes.fit`.
+        """Fits the classifiers and the votes, and then `SameObject` by what they find in further images.
 
         Args:
             tokens: (N, C) patch tokens of any float type.
@@ -249,6 +252,8 @@ class Naming(nn.Module):
             backgrounds, background_spellings: as `attributes`, of what is said of the background.
             places: (N,) int64, which patch of its image each is.
             boxes: (N, 4) float32 that of the object that each shows; not read where that is `NOTHING`.
+            whole: (I, P, C) patch tokens of further images.
+            objects: (I, P) int64, the number of the object that each of them shows, negative for none.
             seed: of the batches.
         """
         rank = self.classes.fit(tokens, classes, class_spellings, seed)
@@ -264,6 +269,9 @@ class Naming(nn.Module):
         shown = classes > NOTHING
         if shown.any():
             self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
+        features, same = self._pairs(whole, objects, torch.Generator().manual_seed(seed))
+        if len(same):
+            self.same.fit(features, same, seed)
 
     def read(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`Description`'s classes, attributes and boxes of patch tokens (B, P, C)."""
@@ -308,7 +316,7 @@ class Naming(nn.Module):
         """What the groups of one image's patches show, each with its patches, (n,) int64."""
         found = []
         height, width = self.grid
-        groups = _groups(classes, attributes, boxes, self.apart)
+        groups = self._groups(classes, attributes, boxes)
         for patches in sorted(groups, key=lambda patches: int(patches[0])):
             probabilities = classes[patches]
             shown = int(probabilities[:, NOTHING + 1 :].mean(0).argmax()) + NOTHING + 1
@@ -331,42 +339,39 @@ class Naming(nn.Module):
             return []
         return [([*self.background.spelling(number), *self.wording.background], patches)]
 
+    def _groups(self, classes: Tensor, attributes: Tensor, boxes: Tensor) -> list[Tensor]:
+        """The groups of one image's patches that show something: the numbers of each group's patches, (n,) int64.
 
-def _groups(classes: Tensor, attributes: Tensor, boxes: Tensor, apart: float) -> list[Tensor]:
-    """The groups of one image's patches that show something: the numbers of each group's patches, (n,) int64.
+        Complete-linkage clustering by how unlikely two patches are to show one object, up to `1 - UNLIKELY`.
+        """
+        shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
+        if len(shown) < 2:
+            return [shown] if len(shown) else []
+        apart = 1.0 - self.same(self._features(classes, attributes, boxes, shown)).double()
+        pairs = apart.cpu().numpy()[np.triu_indices(len(shown), 1)]
+        numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), 1.0 - UNLIKELY, "distance")).to(shown.device)
+        return [shown[numbers == number] for number in range(1, int(numbers.max()) + 1)]
 
-    Complete-linkage clustering: any two patches of a group are at most `apart`. So a red cup that touches a blue one
-    stays apart from it, and so do two red ones whose patches vote for different boxes.
+    def _features(self, classes: Tensor, attributes: Tensor, boxes: Tensor, shown: Tensor) -> Tensor:
+        """(n, n, FEATURES) of the pairs of `shown` (n,), patches of one image; the others are (P, ...)."""
+        counted = torch.isin(shown, witnesses(len(classes)).to(shown.device)).nonzero()[:, 0]
+        kinds, centres = classes[shown, NOTHING + 1 :], self.votes.centres[shown]
+        return pair_features(
+            kinds, attributes[shown], boxes[shown], centres, counted, torch.ones(len(counted), device=shown.device)
+        )
 
-    Args:
-        classes: (P, V) probabilities.
-        attributes: (P, ATTRIBUTES) probabilities, zeros as far as there is none.
-        boxes: (P, 4) votes.
-        apart: a limit of their `distances`.
-    """
-    shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
-    if len(shown) < 2:
-        return [shown] if len(shown) else []
-    distance = distances(classes[shown], attributes[shown], boxes[shown])
-    pairs = distance.cpu().numpy()[np.triu_indices(len(shown), 1)]
-    numbers = torch.from_numpy(fcluster(linkage(pairs, "complete"), apart, "distance")).to(shown.device)
-    return [shown[numbers == number] for number in range(1, int(numbers.max()) + 1)]
-
-
-def distances(classes: Tensor, attributes: Tensor, boxes: Tensor) -> Tensor:
-    """How far patches are from showing one thing.
-
-    Args:
-        classes: (..., P, V) probabilities.
-        attributes: (..., P, ATTRIBUTES) probabilities, zeros as far as there is none.
-        boxes: (..., P, 4) votes.
-
-    Returns:
-        (..., P, P) float32.
-    """
-    alike = F.normalize(classes[..., NOTHING + 1 :], dim=-1)
-    said = F.normalize(attributes, dim=-1)
-    has = said.any(-1)
-    distance = disagreement(boxes) + CLASS_APART * (1.0 - alike @ alike.mT)
-    both = has[..., :, None] & has[..., None, :]
-    return distance + ATTRIBUTE_APART * torch.where(both, 1.0 - said @ said.mT, 0.0)
+    def _pairs(self, tokens: Tensor, objects: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The features of pairs of patches (N, FEATURES), and 1 where the two show one object (N,); see `fit`."""
+        features = [tokens.new_zeros(0, FEATURES, dtype=torch.float32)]
+        same = [tokens.new_zeros(0, dtype=torch.float32)]
+        for image, owners in zip(tokens, objects, strict=True):
+            classes, attributes, boxes = self.read(image)
+            shown = (classes.argmax(-1) != NOTHING).nonzero()[:, 0]
+            pairs = torch.triu_indices(len(shown), len(shown), 1, device=shown.device)
+            one, other = owners[shown[pairs]]
+            pairs = pairs[:, (one >= 0) & (other >= 0)]
+            pairs = pairs[:, torch.randperm(pairs.shape[1], generator=generator)[:PAIRS].to(shown.device)]
+            one, other = owners[shown[pairs]]
+            features.append(self._features(classes, attributes, boxes, shown)[pairs[0], pairs[1]])
+            same.append((one == other).float())
+        return torch.cat(features), torch.cat(same)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuraltuning.naming import CONFIDENCE, NOTHING, Description, Naming, distances
+from neuraltuning.naming import CONFIDENCE, NOTHING, UNLIKELY, Description, Naming
+from neuraltuning.same_object import pair_features, witnesses
 
 NO_TOKEN = -1
 """Fills up spellings."""
@@ -41,7 +42,10 @@ class NamingGraph(nn.Module):
         """(B, P, C) float, row-major over the grid -> what `Naming` says of it."""
         classes, attributes, boxes = self.naming.read(tokens)
         shown = classes.argmax(-1) != NOTHING
-        groups = merged(distances(classes, attributes, boxes), shown, self.naming.apart)
+        centres, counted = self.naming.votes.centres, witnesses(tokens.shape[1])
+        kinds, weights = classes[..., NOTHING + 1 :], shown[:, counted].float()
+        features = pair_features(kinds, attributes, boxes, centres, counted, weights)
+        groups = merged(1.0 - self.naming.same(features), shown, 1.0 - UNLIKELY)
         members = shown[:, None] & (groups[:, None] == _places(groups)[:, None])  # (B, G, P): G as many as patches
         sizes = members.sum(-1)
         shares = members / sizes.clamp_min(1)[..., None]

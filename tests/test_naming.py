@@ -83,8 +83,10 @@ def fitted(
     vocabulary: int = 6,
     counts: str = 60 * "." + 80 * "dD" + 120 * "p" + 60 * "cC",
     told: int = UNKNOWN,
+    pictures: tuple[Tensor, Tensor] | None = None,
 ) -> Naming:
     """A naming that learned `KINDS`; `told` is what was said of the background, 1 or 2 of `ATTRIBUTES`."""
+    pictures = scenes(150) if pictures is None else pictures
     naming = Naming(12, GRID, vocabulary, slots, WORDING)
     classes = torch.tensor([KINDS[:4].index(letter.lower()) for letter in counts])
     attributes = torch.tensor([1 if k.isupper() else 2 if k in "dc" else UNKNOWN for k in counts])
@@ -96,7 +98,7 @@ def fitted(
     shown = tokens(counts, relative, seed=1)
     around = torch.where(classes == 0, told, UNKNOWN)
     learned = (shown, classes, SPELLINGS, attributes, ATTRIBUTES, around, ATTRIBUTES, places, boxes)
-    naming.fit(*learned, *scenes(150), seed=0)
+    naming.fit(*learned, *pictures, seed=0)
     return naming
 
 
@@ -123,6 +125,12 @@ def test_who_knows_no_name_names_nothing() -> None:
     assert description.ids.tolist() == [[STOP] * 5]
     assert not description.shares.any()
     assert not description.attributes.any()
+
+
+def test_unlike_patches_stay_apart_where_each_picture_that_was_learned_from_has_one_object() -> None:
+    shown, owners = scenes(40)
+    naming = fitted(pictures=(shown, torch.where(owners > 0, -1, owners)))
+    assert said(naming, ["dd..", "....", "..cc"]) == said(fitted(), ["dd..", "....", "..cc"])
 
 
 def test_groups_are_described_from_left_to_right_in_the_language_models_tokens() -> None:

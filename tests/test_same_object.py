@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from neuraltuning import same_object
 from neuraltuning.box_votes import patch_centres
@@ -46,8 +47,17 @@ def learned(first: int, count: int) -> SameObject:
     return same
 
 
-def test_before_it_has_learned_any_two_are_as_likely_one_as_two() -> None:
-    assert (SameObject()(torch.randn(5, FEATURES)) == 0.5).all()
+def test_before_it_has_learned_two_are_as_likely_one_as_they_are_alike() -> None:
+    """So too where each picture shows one object: then whatever is unlike would be taken for one."""
+    classes = F.one_hot(torch.arange(N) % 3).float()
+    found = features(one_or_two(0)[0], classes)
+    pairs = found.flatten(0, 1)
+    untaught = SameObject()
+    for _ in range(2):
+        assert torch.equal(untaught(found), classes @ classes.T)
+        untaught.fit(pairs, torch.ones(len(pairs)), seed=0)
+    untaught.fit(pairs[:0], torch.ones(0), seed=0)
+    assert torch.equal(untaught(found), classes @ classes.T)
 
 
 def test_what_tells_is_the_same_for_both_orders_of_the_two() -> None:

@@ -275,37 +275,52 @@ class MultitaskModel(nn.Module):
 
     # --- one pass -----------------------------------------------------------------------------------------------------
 
-    def see(self, pixel_values: Tensor) -> tuple[ImageFeatures, Tensor]:
+    def see(self, pixel_values: Tensor, *, embedding: bool = False) -> tuple[ImageFeatures, Tensor]:
         """Images as the LLM gets them.
 
         Args:
             pixel_values: (I, 3, S, S).
+            embedding: whether their features need the images' embeddings.
 
         Returns:
             Their features, and their tokens in the LLM's input space, (I, `image_length`, D) float32.
         """
-        return self.describe(self.encoder(pixel_values.to(self.device)))
+        return self.describe(self.encoder(pixel_values.to(self.device), embedding=embedding))
 
     def describe(self, features: ImageFeatures) -> tuple[ImageFeatures, Tensor]:
         """What `see` gives, from what the encoder gave for the images."""
         projected, detail = self.projector.split(features.tokens)
-        words = projected.detach() - self.word_mean
         seen = self.pooled @ projected
         if self.naming is None:
-            return replace(features, words=words), seen
+            return self._worded(features, projected, None), seen
+        read = self.naming.read(features.tokens)
+        ids, shares = self.naming.describe(features.tokens, *read)
+        named = self.language_model.get_input_embeddings()(ids).float() + shares @ detail
+        return self._worded(features, projected, read), torch.cat([seen, named], dim=1)
+
+    @torch.no_grad()
+    def look(self, pixel_values: Tensor, *, embedding: bool = False) -> ImageFeatures:
+        """Images as the decoders get them: the features of `see`, without the tokens for the LLM."""
+        features = self.encoder(pixel_values.to(self.device), embedding=embedding)
+        read = None if self.naming is None else self.naming.read(features.tokens)
+        return self._worded(features, self.projector(features.tokens), read)
+
+    def _worded(
+        self, features: ImageFeatures, projected: Tensor, read: tuple[Tensor, Tensor, Tensor] | None
+    ) -> ImageFeatures:
+        """Features with the words, and the boxes, of projected tokens and what the naming read."""
+        words = projected.detach() - self.word_mean
+        if self.naming is None or read is None:
+            return replace(features, words=words)
+        classes, attributes, boxes = read
         embedding = self.language_model.get_input_embeddings()
-        said = self.naming(features.tokens)
-        named = embedding(said.ids).float() + said.shares @ detail
         # the classifiers are surer of what they know, the projector alone speaks of other classes
         words = F.normalize(words, dim=-1)
-        for probabilities, classifier in (
-            (said.classes, self.naming.classes),
-            (said.attributes, self.naming.attributes),
-        ):
+        for probabilities, classifier in ((classes, self.naming.classes), (attributes, self.naming.attributes)):
             known = F.normalize(classifier.mean_pieces(embedding) - self.word_mean, dim=-1)
             known[NOTHING] = 0.0
             words = words + probabilities @ known
-        return replace(features, words=words, boxes=said.boxes), torch.cat([seen, named], dim=1)
+        return replace(features, words=words, boxes=boxes)
 
     def hidden_states(self, embeds: Tensor, **arguments: Any) -> Any:
         """Runs the LLM's decoder layers, without its head, on input vectors (B, T, D) float32.
@@ -359,12 +374,16 @@ class MultitaskModel(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """The losses of a packed batch and their sum (journal paper, eq. 11)."""
         batch = batch.to(self.device)
-        features, projected = self.see(batch.pixel_values)
+        features, projected = self.see(batch.pixel_values, embedding=self.learns_embedding(batch))
         embeds = self.embed(batch.input_ids, projected, batch.image_order)
         output = self.run(embeds, batch)
         text, parts = self.text_loss(output.last_hidden_state, batch)
         decoded, more = self.decoder_losses(embeds, output.hidden_states, features, batch)
         return Losses(text + decoded, parts | more)
+
+    def learns_embedding(self, batch: Batch) -> bool:
+        """Whether the losses of a batch need the embeddings of its images."""
+        return any(self.decoder_of(token)[1].learns_embedding for token in batch.tokens)
 
     def decoder_losses(
         self, embeds: Tensor, hidden_states: Sequence[Tensor], features: ImageFeatures, batch: Batch

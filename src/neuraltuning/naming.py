@@ -269,10 +269,9 @@ class Naming(nn.Module):
         shown = classes > NOTHING
         if shown.any():
             self.votes.fit(tokens[shown], places[shown], boxes[shown], seed)
-        features, same = self._pairs(whole, objects, torch.Generator().manual_seed(seed))
-        if len(same):
-            self.same.fit(features, same, seed)
+        self.same.fit(*self._pairs(whole, objects, torch.Generator().manual_seed(seed)), seed)
 
+    @torch.no_grad()
     def read(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`Description`'s classes, attributes and boxes of patch tokens (B, P, C)."""
         classes = self.classes(tokens)
@@ -281,10 +280,14 @@ class Naming(nn.Module):
         attributes = attributes * (classes * self.varied).sum(-1, keepdim=True)
         return classes, attributes, self.votes(tokens)
 
-    @torch.no_grad()
     def forward(self, tokens: Tensor) -> Description:
         """Describes what images show: (B, P, C) float, row-major over the grid."""
-        classes, attributes, boxes = self.read(tokens)
+        read = self.read(tokens)
+        return Description(*self.describe(tokens, *read), *read)
+
+    @torch.no_grad()
+    def describe(self, tokens: Tensor, classes: Tensor, attributes: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """`Description`'s ids and shares of patch tokens (B, P, C), from what `read` gave for them."""
         ids = torch.full((len(tokens), self.slots), self.wording.padding, device=tokens.device)
         shares = torch.zeros(len(tokens), self.slots, tokens.shape[1], device=tokens.device)
         for image in range(len(tokens)):
@@ -297,7 +300,7 @@ class Naming(nn.Module):
             for (spelling, patches), start in zip(found, starts, strict=False):
                 for place in range(first + start, first + start + len(spelling)):
                     shares[image, place, patches] = 1.0 / len(patches)
-        return Description(ids, shares, classes, attributes, boxes)
+        return ids, shares
 
     def write(self, spellings: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """Token ids of descriptions, as many as find room in the slots, and where each of these begins among them."""

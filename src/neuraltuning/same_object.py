@@ -17,6 +17,8 @@ NEARNESS = (0.12, 0.25)
 WITNESSES = 200
 """Patches at most whose votes are counted; of finer grids every second, third, ..."""
 FEATURES = 17 + 4 * len(NEARNESS)
+ALIKE = 10
+"""Which of them is the cosine between the two patches' classes."""
 FEW = 0.01
 """Added to counts before their logarithm is taken."""
 VALLEY = 6.0
@@ -28,10 +30,11 @@ STEPS, BATCH, RATE, WEIGHT_DECAY = 600, 4096, 2e-3, 1e-2
 class SameObject(nn.Module):
     """A perceptron from features of two patches to the probability that they show one object.
 
-    All its tensors are buffers: they are fitted once, before training, and not trained on. Before that any two patches
-    are as likely to show one object as two.
+    All its tensors are buffers: they are fitted once, before training, and not trained on. Before that, and where no
+    picture showed two objects to learn from, two patches are as likely to show one as they are alike in class.
     """
 
+    learned: Tensor
     mean: Tensor
     scale: Tensor
     first: Tensor
@@ -44,6 +47,7 @@ class SameObject(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = (FEATURES, HIDDEN_SIZE, HIDDEN_SIZE, 1)
+        self.register_buffer("learned", torch.tensor(False))
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
         for name, inner, outer in zip(("first", "second", "third"), sizes[:-1], sizes[1:], strict=True):
@@ -52,10 +56,11 @@ class SameObject(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., FEATURES) of pairs of patches, see `pair_features` -> (...) probabilities."""
-        return self._logits((features - self.mean) * self.scale, self._weights()).sigmoid()
+        likely = self._logits((features - self.mean) * self.scale, self._weights()).sigmoid()
+        return torch.where(self.learned, likely, features[..., ALIKE])
 
     def fit(self, features: Tensor, same: Tensor, seed: int) -> None:
-        """Trains the perceptron.
+        """Trains the perceptron, if there are two patches of two objects among the pairs.
 
         Args:
             features: (N, FEATURES) of pairs of patches, on images that what finds classes and boxes didn't learn from:
@@ -63,6 +68,9 @@ class SameObject(nn.Module):
             same: (N,) float32, 1 where the two show one object and 0 where they show two.
             seed: of the first weights and of the batches.
         """
+        self.learned.fill_(bool((same == 0).any()))
+        if not self.learned:
+            return
         generator = torch.Generator().manual_seed(seed)
         self.mean.copy_(features.mean(0))
         self.scale.copy_(1.0 / (features.std(0, correction=0) + 1e-4))

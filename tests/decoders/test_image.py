@@ -47,7 +47,7 @@ class TinyEncoder(ImageEncoder):
     def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
         raise NotImplementedError
 
-    def forward(self, pixel_values: torch.Tensor) -> ImageFeatures:
+    def forward(self, pixel_values: torch.Tensor, *, embedding: bool = False) -> ImageFeatures:
         raise NotImplementedError
 
 
@@ -63,7 +63,7 @@ class SeeingEncoder(TinyEncoder):
         self.shown += images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).float() / 255.0
 
-    def forward(self, pixel_values: torch.Tensor) -> ImageFeatures:
+    def forward(self, pixel_values: torch.Tensor, *, embedding: bool = False) -> ImageFeatures:
         return features((pixel_values.flatten(1) - 0.5) @ self.projection)
 
 
@@ -168,7 +168,7 @@ def test_of_several_candidates_the_nearest_to_the_predicted_embedding_is_kept(
     chosen = []
     for place, picture in enumerate(drawn):
         pair = [one[place] for one in candidates]
-        found = (encoder(encoder.preprocess(pair)).embedding - prior.component_mean) @ in_components
+        found = (encoder.embed(encoder.preprocess(pair)) - prior.component_mean) @ in_components
         best = int(torch.cosine_similarity(found, predicted[place : place + 1]).argmax())
         assert picture.tobytes() == pair[best].tobytes() != pair[1 - best].tobytes()
         chosen.append(best)

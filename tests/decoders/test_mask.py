@@ -37,7 +37,7 @@ class Shapes(ImageEncoder):
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, pixel_values: Tensor) -> ImageFeatures:
+    def forward(self, pixel_values: Tensor, *, embedding: bool = False) -> ImageFeatures:
         raise NotImplementedError
 
     def features(self, count: int, seed: int = 0) -> ImageFeatures:
@@ -47,7 +47,7 @@ class Shapes(ImageEncoder):
         tokens = torch.randn(count, rows * columns, CHANNELS, generator=generator)
         maps = tuple(torch.randn(count, *shape, generator=generator) for shape in self.map_shapes)
         words = torch.randn(count, rows * columns, WORDED.hidden_size, generator=generator)
-        return ImageFeatures(tokens, maps, torch.zeros(count, 1), words)
+        return ImageFeatures(tokens, maps, words=words)
 
 
 EFFICIENTNET = Shapes((7, 7), [(28, 28), (14, 14), (7, 7)])
@@ -271,8 +271,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any]) -> None:
 def test_half_precision_features_are_taken(shape: StateShape) -> None:
     full = SMALL.features(1)
     assert full.words is not None
-    half = ImageFeatures(
-        full.tokens.bfloat16(), tuple(m.bfloat16() for m in full.maps), full.embedding, full.words.bfloat16()
-    )
+    half = ImageFeatures(full.tokens.bfloat16(), tuple(m.bfloat16() for m in full.maps), words=full.words.bfloat16())
     logits = build(state=shape)(states(1, shape).bfloat16(), half, torch.tensor([0]))
     assert logits.dtype == torch.float32

@@ -169,7 +169,7 @@ def two_dogs(count: int, seed: int) -> tuple[Tensor, ImageFeatures, Tensor, Tens
     free += torch.tensor([1.0, -1.0]).repeat(count)[:, None] * LEFT
     states = torch.cat([DOG.expand(2 * count, 8), free], 1)
     owners = torch.arange(count).repeat_interleave(2)
-    return states, ImageFeatures(tokens, (), torch.zeros(count, 1), words), owners, targets
+    return states, ImageFeatures(tokens, (), words=words), owners, targets
 
 
 def pointer_loss(decoder: MaskDecoder, toy: tuple[Tensor, ImageFeatures, Tensor, Tensor]) -> float:

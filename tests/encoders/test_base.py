@@ -20,7 +20,7 @@ def features() -> ImageFeatures:
 
 
 def tensors(found: ImageFeatures) -> list[Tensor]:
-    return [found.tokens, *found.maps, found.embedding, *([] if found.words is None else [found.words])]
+    return [found.tokens, *found.maps, *(t for t in (found.embedding, found.words) if t is not None)]
 
 
 def test_selected_images_keep_all_their_features() -> None:
@@ -28,8 +28,9 @@ def test_selected_images_keep_all_their_features() -> None:
     assert [t.shape[1:] for t in tensors(some)] == [t.shape[1:] for t in tensors(features())]
     for tensor in tensors(some):
         assert tensor.flatten(1).unique(dim=1).flatten().tolist() == [2, 0, 2, 2]
-    without = replace(features(), words=None).select(torch.tensor([1]))
-    assert without.words is None
+    without = replace(features(), words=None, embedding=None).select(torch.tensor([1]))
+    assert without.words is None and without.embedding is None
+    assert ImageFeatures.join([without, without]).embedding is None
     assert len(without.maps) == 2
 
 

@@ -45,11 +45,20 @@ def test_head_equals_the_packages_model() -> None:
 
 
 def test_shapes_agree_with_what_the_encoder_declares(encoder: ImageEncoder) -> None:
-    features = encoder(encoder.preprocess(noise(3)))
+    features = encoder(encoder.preprocess(noise(3)), embedding=True)
     assert features.tokens.shape == (3, encoder.grid[0] * encoder.grid[1], encoder.token_size)
     assert tuple(tuple(m.shape[1:]) for m in features.maps) == encoder.map_shapes
     assert encoder.map_shapes == ((24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7))
     assert features.embedding.shape == (3, encoder.embedding_size)
+
+
+def test_the_embedding_is_made_only_when_it_is_asked_for(encoder: ImageEncoder, larger: ImageEncoder) -> None:
+    for network in (encoder, larger):
+        pixels = network.preprocess(noise(2))
+        alone, both = network(pixels), network(pixels, embedding=True)
+        assert alone.embedding is None
+        assert torch.equal(alone.tokens, both.tokens)
+        torch.testing.assert_close(both.embedding, network.embed(pixels))
 
 
 def test_tokens_are_row_major_over_the_grid() -> None:
@@ -65,7 +74,7 @@ def test_embedding_tells_color_and_layout_apart(encoder: ImageEncoder) -> None:
     left.paste("orange", (20, 60, 80, 120))
     right.paste("orange", (140, 60, 200, 120))
     other = Image.new("RGB", (224, 224), "lime")
-    a, b, c = encoder(encoder.preprocess([left, right, other])).embedding
+    a, b, c = encoder.embed(encoder.preprocess([left, right, other]))
     assert (a - b).norm() > 1.0
     assert (a - c).norm() > (a - b).norm()
 
@@ -90,9 +99,9 @@ def test_it_is_frozen_whatever_is_asked_of_it(encoder: ImageEncoder) -> None:
 def test_bfloat16(encoder: ImageEncoder) -> None:
     half = load_encoder("efficientnet-lite0", dtype=torch.bfloat16)
     pixels = half.preprocess(noise(1))
-    features = half(pixels)
+    features = half(pixels, embedding=True)
     assert features.tokens.dtype == features.embedding.dtype == torch.bfloat16
-    similarity = torch.cosine_similarity(features.embedding.float(), encoder(pixels).embedding)
+    similarity = torch.cosine_similarity(features.embedding.float(), encoder.embed(pixels))
     assert float(similarity) > 0.98
 
 
@@ -100,7 +109,7 @@ def test_a_larger_side_makes_more_tokens_of_the_same_size(encoder: ImageEncoder,
     assert (larger.image_size, larger.grid) == (320, (10, 10))
     assert larger.map_shapes == ((24, 80, 80), (40, 40, 40), (112, 20, 20), (320, 10, 10))
     assert (larger.token_size, larger.embedding_size) == (encoder.token_size, encoder.embedding_size)
-    features = larger(larger.preprocess(noise(2)))
+    features = larger(larger.preprocess(noise(2)), embedding=True)
     assert features.tokens.shape == (2, 100, larger.token_size)
     assert tuple(tuple(m.shape[1:]) for m in features.maps) == larger.map_shapes
     assert features.embedding.shape == (2, larger.embedding_size)
@@ -116,8 +125,8 @@ def test_a_grid_of_odd_sides_is_one_too() -> None:
 def test_a_larger_sides_embedding_is_that_of_224_pixels(encoder: ImageEncoder, larger: ImageEncoder) -> None:
     dataset = SceneDataset("validation", 6, 0)
     images = [dataset[i].image for i in range(6)]
-    wanted = encoder(encoder.preprocess(images)).embedding
-    error = (larger(larger.preprocess(images)).embedding - wanted).square().mean()
+    wanted = encoder.embed(encoder.preprocess(images))
+    error = (larger.embed(larger.preprocess(images)) - wanted).square().mean()
     unlike = (wanted.roll(1, 0) - wanted).square().mean()
     assert error < 0.05 < 0.1 * unlike
 
@@ -125,14 +134,14 @@ def test_a_larger_sides_embedding_is_that_of_224_pixels(encoder: ImageEncoder, l
 def test_a_larger_side_is_scaled_down_as_torch_does(encoder: ImageEncoder, larger: ImageEncoder) -> None:
     pixels = larger.preprocess(noise(2))
     small = F.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
-    torch.testing.assert_close(larger(pixels).embedding, encoder(small).embedding, atol=2e-4, rtol=0)
+    torch.testing.assert_close(larger.embed(pixels), encoder.embed(small), atol=2e-4, rtol=0)
 
 
 def test_the_side_of_224_pixels_may_be_named(encoder: ImageEncoder) -> None:
     named = load_encoder("efficientnet-lite0-224")
     pixels = encoder.preprocess(noise(2))
     assert torch.equal(named(pixels).tokens, encoder(pixels).tokens)
-    assert torch.equal(named(pixels).embedding, encoder(pixels).embedding)
+    assert torch.equal(named.embed(pixels), encoder.embed(pixels))
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-224", "efficientnet-lite0-512"])

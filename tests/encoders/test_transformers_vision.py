@@ -54,7 +54,7 @@ EMBEDDING = {"clip": 24, "clip_pair": 24, "siglip": 32, "siglip_pair": 32, "dino
 def test_every_family_gives_tokens_maps_and_embedding(kind: str, tmp_path: Path) -> None:
     encoder = load_encoder(str(save(kind, tmp_path)))
     images = [Image.new("RGB", (50, 40), "red"), Image.new("L", (20, 20))]
-    features = encoder(encoder.preprocess(images))
+    features = encoder(encoder.preprocess(images), embedding=True)
     assert encoder.grid == (4, 4)
     assert features.tokens.shape == (2, 16, 32) == (2, 16, encoder.token_size)
     assert tuple(tuple(m.shape[1:]) for m in features.maps) == encoder.map_shapes == ((32, 4, 4),) * 3

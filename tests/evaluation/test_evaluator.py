@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from neuraltuning.configuration import dump_settings, validate_settings
 from neuraltuning.data.scenes import SceneDataset
 from neuraltuning.errors import InputError
-from neuraltuning.evaluation.evaluator import Runner, collect_examples, evaluate
+from neuraltuning.evaluation.evaluator import Runner, collect_examples, evaluate, score_split
 from neuraltuning.evaluation.metrics import coco_tools
 from neuraltuning.evaluation.metrics.image_features import FeatureExtractor
 from neuraltuning.evaluation.metrics.segmentation import SegmentationMetric
 from neuraltuning.model import MultitaskModel, Query
-from neuraltuning.reply import Reply
+from neuraltuning.reply import Reply, assemble_reply
 from neuraltuning.report.page import write_report
 from neuraltuning.report.run_files import read_run
-from neuraltuning.tasks import Example, get_task
+from neuraltuning.tasks import Example, ScoringResources, get_task
 from neuraltuning.training.settings import RunSettings
 from tests.tiny_models import lively, model_values, sample
 
@@ -315,6 +316,42 @@ def test_what_is_asked_about_one_image_is_asked_together() -> None:
     assert {name: [r.text for r in of_task] for name, of_task in replies.items()} == {
         name: [q.text for q in of_task] for name, of_task in queries.items()
     }
+
+
+class Knowing:
+    """Writes the true reply to some requests, and remembers to which examples it was given the true one."""
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self.known = known
+        self.given: list[str] = []
+
+    def reply_batch(self, queries: list[Query]) -> list[Reply]:
+        return [self._decoded(self.known.get(q.text, "None."), q.image) for q in queries]
+
+    def teacher_forced(self, examples: list[Example]) -> list[Reply]:
+        self.given += [e.prompt for e in examples]
+        return [self._decoded(e.reply, e.image) for e in examples]
+
+    @staticmethod
+    def _decoded(text: str, image: Image.Image | None) -> Reply:
+        """All of the picture for each object."""
+        assert image is not None
+        size = image.height, image.width
+        return assemble_reply(text, {"<OBJ>": [(np.ones(size, bool), 1.0)] * text.count("<OBJ>")}, size)
+
+
+def test_a_reply_that_is_the_true_one_is_not_decoded_again() -> None:
+    task = get_task("referring_segmentation")
+    examples = [task.examples(shown, np.random.default_rng(0))[0] for shown in SceneDataset("test", 3)]
+    model: Any = Knowing({examples[1].prompt: examples[1].reply})
+    runner = Runner(8, lambda *progress: None)
+    items = {task.name: examples}
+    [(scores, answered)] = score_split(model, items, ScoringResources(), runner, None, teacher_forced=True).values()
+    assert model.given == [examples[0].prompt, examples[2].prompt]
+    assert answered.forced is not None
+    assert [r.text for r in answered.forced] == [e.reply for e in examples]
+    assert answered.forced[1] is answered.replies[1]
+    assert scores["teacher_forced"]["n_masks"] > scores["n_masks"]
 
 
 def test_the_examples_of_a_sample_share_its_image(folder: Path) -> None:

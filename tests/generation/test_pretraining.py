@@ -34,7 +34,7 @@ def _made_up_scenes(encoder_name: str, count: int, size: int) -> tuple[torch.Ten
     ):
         picture[row : row + 16, column : column + 16] = 255
     pixels = pixels.to(torch.uint8)
-    embeddings = [encoder(encoder.preprocess(to_images(to_network(p)))).embedding for p in pixels.split(8)]
+    embeddings = [encoder.embed(encoder.preprocess(to_images(to_network(p)))) for p in pixels.split(8)]
     return pixels, torch.cat(embeddings).half()
 
 

@@ -39,7 +39,7 @@ def test_the_condition_decides_the_color() -> None:
     encoder = load_encoder("efficientnet-lite0")
     images = [Image.new("RGB", (224, 224), color) for color in ((90, 140, 230), (230, 120, 110))]
     part = prior.ImagePrior.load()
-    components = part.components(encoder(encoder.preprocess(images)).embedding)
+    components = part.components(encoder.embed(encoder.preprocess(images)))
     codes = part.sample(components.repeat_interleave(4, 0), list(range(8)))
     color = tokenizer.ImageTokenizer.load().decode(codes).mean((2, 3)).view(2, 4, 3).mean(1)
     red, blue = color[:, 0], color[:, 2]

@@ -184,7 +184,7 @@ def test_the_layers_that_the_warm_up_leaves_out_change_nothing(folder: Path, sou
     with torch.no_grad(), model.llm.disable_adapter():
         embeds = model.embed(batch.input_ids)
         states = model.run(embeds, batch).hidden_states
-        features = model.see(batch.pixel_values)[0]
+        features = model.see(batch.pixel_values, embedding=True)[0]
         full = model.decoder_losses(embeds, states, features, batch)[1]
     assert shallow == pytest.approx({name: float(value) for name, value in full.items()}, rel=1e-4)
 
@@ -248,7 +248,7 @@ def test_preparing_fits_each_mask_on_its_own_image(model: MultitaskModel, monkey
     [(states, features, owners, targets)] = given
     masks = [(e.image, mask) for i in range(20) for e in chosen[i] for mask in e.targets.get("<OBJ>", ())]
     shown = model.encoder(model.encoder.preprocess([image for image, _ in masks if image is not None]))
-    torch.testing.assert_close(features.embedding[owners], shown.embedding)
+    torch.testing.assert_close(features.tokens[owners], shown.tokens)
     np.testing.assert_array_equal(targets, np.stack([model.decoders["mask"].encode_target(mask) for _, mask in masks]))
     assert len(states) == len(masks)
 

@@ -40,10 +40,12 @@ class Decoder(nn.Module, ABC):
     Attributes:
         token: the task token: "<OBJ>".
         about_input: whether its tokens stand for parts of the input image.
+        learns_embedding: whether `loss` and `fit` need the images' embeddings.
     """
 
     token: ClassVar[str]
     about_input: ClassVar[bool] = True
+    learns_embedding: ClassVar[bool] = False
 
     @property
     def written_for(self) -> str | None:

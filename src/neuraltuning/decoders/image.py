@@ -35,6 +35,7 @@ class ImageDecoder(Decoder):
 
     token: ClassVar[str] = "<GEN>"
     about_input: ClassVar[bool] = False
+    learns_embedding: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -109,8 +110,7 @@ class ImageDecoder(Decoder):
         What lies outside of the components is left out: it is a constant that nothing can learn.
         """
         prior = self._prior(states.device)
-        wanted = prior.components(features.embedding[owners].float())
-        error = (self.components(states) - wanted) * prior.component_std
+        error = (self.components(states) - _wanted(features, owners, prior)) * prior.component_std
         return {"gen_mse": self.weight * error.square().sum(1).mean() / prior.config.embedding_size}
 
     def decode(
@@ -127,7 +127,9 @@ class ImageDecoder(Decoder):
         with torch.no_grad():
             for start in range(0, len(states), _BATCH):
                 components = self.components(states[start : start + _BATCH])
-                codes = [prior.sample(components, _seeds(seeds, start, number)) for number in range(self.candidates)]
+                drawings = [_seeds(seeds, start, number) for number in range(self.candidates)]
+                sampled = prior.sample(components.repeat(self.candidates, 1), [s for each in drawings for s in each])
+                codes = sampled.split(len(components))
                 # each by itself: kernels round batches of other sizes in another way, and it takes no longer
                 drawn = [
                     [tokenizer_part.to_images(tokenizer.decode(one))[0] for one in together.split(1)]
@@ -144,7 +146,7 @@ class ImageDecoder(Decoder):
         wanted = F.normalize(components * prior.component_std, dim=-1)
         nearness = []
         for images in drawn:
-            embedding = encoder(encoder.preprocess(images).to(components.device)).embedding.float()
+            embedding = encoder.embed(encoder.preprocess(images).to(components.device)).float()
             nearness.append((F.normalize(prior.components(embedding) * prior.component_std, dim=-1) * wanted).sum(-1))
         return [drawn[best][place] for place, best in enumerate(torch.stack(nearness).argmax(0).tolist())]
 
@@ -152,7 +154,7 @@ class ImageDecoder(Decoder):
     def fit(self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None) -> None:
         """Sets the linear map by ridge regression from states to the owners' embeddings."""
         prior = self._prior(states.device)
-        x, y = self._inputs(states), prior.components(features.embedding[owners].float())
+        x, y = self._inputs(states), _wanted(features, owners, prior)
         mean_x, mean_y = x.mean(0), y.mean(0)
         x = x - mean_x
         covariance = x.T @ x
@@ -174,6 +176,13 @@ class ImageDecoder(Decoder):
 
     def _prior(self, device: torch.device) -> prior_part.ImagePrior:
         return self._parts[0].to(device)
+
+
+def _wanted(features: ImageFeatures, owners: Tensor, prior: prior_part.ImagePrior) -> Tensor:
+    """(N, components) those of the owners' embeddings."""
+    if features.embedding is None:
+        raise ValueError("<GEN> is aligned to image embeddings, but the encoder was not asked for them.")
+    return prior.components(features.embedding[owners].float())
 
 
 def _seeds(seeds: Sequence[int], start: int, candidate: int) -> list[int]:

@@ -106,9 +106,9 @@ class Conditioning(nn.Module):
     def forward(self, features: Tensor, owners: Tensor, states: Tensor) -> Tensor:
         """features (B, h, w, c) of the images, owners (N,), states (N, state_size) -> (N, h, w, c)."""
         gain, shift = self.film(states)[:, None, None].chunk(2, dim=-1)
-        conditioned = features[owners] * (1.0 + gain) + shift
+        conditioned = features.index_select(0, owners) * (1.0 + gain) + shift  # its gradient is faster than indexing's
         if self.n_similarities:
-            keys = self.keys(features).unflatten(-1, (self.n_similarities, HEAD_SIZE))[owners]
+            keys = self.keys(features).index_select(0, owners).unflatten(-1, (self.n_similarities, HEAD_SIZE))
             queries = self.queries(states).unflatten(-1, (self.n_similarities, HEAD_SIZE))
             maps = torch.einsum("nhwsd,nsd->nhws", keys, queries) * HEAD_SIZE**-0.5
             conditioned = conditioned + self.similarity(maps)

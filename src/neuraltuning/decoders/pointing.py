@@ -81,7 +81,7 @@ class Pointing(nn.Module):
         """Features (N, h, w, c) for each grid; the arguments are those of `pointers`, and what it gave."""
         finest = images[COARSE - 1]
         share = pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
-        seed = torch.einsum("nhw,nhwc->nc", share, finest[owners])
+        seed = torch.einsum("nhw,nhwc->nc", share, finest.index_select(0, owners))
         own = boxes[owners]
         box = torch.einsum("nhw,nchw->nc", share, F.interpolate(own, (share.shape[1], share.shape[2])))
         features = []
@@ -133,7 +133,7 @@ class Selection(nn.Module):
         coefficients = self.leanings(free).unflatten(-1, (POINTERS, self.n_traits))
         queries = self.queries(free).unflatten(-1, (POINTERS, HEAD_SIZE)) * HEAD_SIZE**-0.5
         leanings = torch.einsum("nhwf,npf->nhwp", cell_traits(match, boxes[owners], side), coefficients)
-        leanings = leanings + torch.einsum("nhwd,npd->nhwp", self.keys(image)[owners], queries)
+        leanings = leanings + torch.einsum("nhwd,npd->nhwp", self.keys(image).index_select(0, owners), queries)
         contest = self.match(channels_last(match, side)) + leanings
         return contest.flatten(1, 2).log_softmax(1).view_as(contest)
 
@@ -170,7 +170,9 @@ class Focus(nn.Module):
         dy = y - (share.sum(2) @ _axis(share.shape[1], match))[:, None]
         dx = x - (share.sum(1) @ _axis(share.shape[2], match))[:, None]
         dy, dx = dy[:, :, None].expand(-1, *side), dx[:, None, :].expand(-1, *side)
-        similar = torch.einsum("nhwd,nd->nhw", self.keys(image)[owners], self.queries(seed)) * HEAD_SIZE**-0.5
+        similar = (
+            torch.einsum("nhwd,nd->nhw", self.keys(image).index_select(0, owners), self.queries(seed)) * HEAD_SIZE**-0.5
+        )
         centre, sides = box[:, :2, None, None], box[:, 2:, None, None].clamp_min(SMALLEST_SIDE)
         inside = (torch.stack([y[:, None].expand(side), x[None].expand(side)]) - centre) / sides
         voted = (F.interpolate(boxes[:, :2], side) - centre) / sides

@@ -18,7 +18,7 @@ class ImageFeatures:
     Attributes:
         tokens: (B, P, C) patch features, row-major over `ImageEncoder.grid`; they go through the projector to the LLM.
         maps: feature maps (B, C_l, h_l, w_l) from fine to coarse, for mask decoders.
-        embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to.
+        embedding: (B, E) one global vector an image, the space that `<GEN>` is aligned to; None if nobody asked for it.
         words: (B, P, D) what the tokens show, comparable by cosine with input vectors of words relative to the LLM's
             mean; the model adds them, encoders leave them out.
         boxes: (B, P, 4) the box of the object that each token shows, as far as it can tell: row and column of the
@@ -27,7 +27,7 @@ class ImageFeatures:
 
     tokens: Tensor
     maps: tuple[Tensor, ...]
-    embedding: Tensor
+    embedding: Tensor | None = None
     words: Tensor | None = None
     boxes: Tensor | None = None
 
@@ -36,7 +36,7 @@ class ImageFeatures:
         return ImageFeatures(
             self.tokens[index],
             tuple(m[index] for m in self.maps),
-            self.embedding[index],
+            None if self.embedding is None else self.embedding[index],
             None if self.words is None else self.words[index],
             None if self.boxes is None else self.boxes[index],
         )
@@ -44,12 +44,13 @@ class ImageFeatures:
     @staticmethod
     def join(parts: Sequence[ImageFeatures]) -> ImageFeatures:
         """The features of several batches of images as one."""
+        embeddings = [part.embedding for part in parts if part.embedding is not None]
         words = [part.words for part in parts if part.words is not None]
         boxes = [part.boxes for part in parts if part.boxes is not None]
         return ImageFeatures(
             torch.cat([part.tokens for part in parts]),
             tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True)),
-            torch.cat([part.embedding for part in parts]),
+            torch.cat(embeddings) if embeddings else None,
             torch.cat(words) if words else None,
             torch.cat(boxes) if boxes else None,
         )
@@ -82,8 +83,14 @@ class ImageEncoder(nn.Module, ABC):
         """Images of any mode and size -> (B, 3, image_size, image_size) float32, normalised for the network."""
 
     @abstractmethod
-    def forward(self, pixel_values: Tensor) -> ImageFeatures:
-        """(B, 3, S, S) float -> features; without gradients."""
+    def forward(self, pixel_values: Tensor, *, embedding: bool = False) -> ImageFeatures:
+        """(B, 3, S, S) float -> features, without gradients; `embedding` asks for that too, which may cost a pass."""
+
+    def embed(self, pixel_values: Tensor) -> Tensor:
+        """(B, 3, S, S) float -> the global vectors alone, (B, E)."""
+        found = self(pixel_values, embedding=True).embedding
+        assert found is not None
+        return found
 
     def train(self, mode: bool = True) -> ImageEncoder:
         """Stays in evaluation mode: a frozen encoder keeps its norms and dropout still (SPEC 2)."""

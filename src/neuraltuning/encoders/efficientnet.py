@@ -157,20 +157,25 @@ class EfficientNetLite0(ImageEncoder):
         return stack_pixels(images, self.image_size, self.image_mean, self.image_std)
 
     @torch.no_grad()
-    def forward(self, pixel_values: Tensor) -> ImageFeatures:
+    def forward(self, pixel_values: Tensor, *, embedding: bool = False) -> ImageFeatures:
         pixel_values = pixel_values.to(self.stem.weight.dtype)
         maps, head = self.feature_maps(pixel_values)
         tokens = self._tokens(pixel_values, maps, head)
-        if self.shrink is None:
-            embedding = self._embedding(pixel_values, maps, head)
-        else:
-            small = self.shrink @ pixel_values @ self.shrink.T
-            embedding = self._embedding(small, *self.feature_maps(small))
+        whole = None
+        if embedding:
+            whole = self._embedding(pixel_values, maps, head) if self.shrink is None else self.embed(pixel_values)
         return ImageFeatures(
             tokens=(tokens - self.token_mean) * self.token_scale,
             maps=tuple(m.contiguous() for m in maps),
-            embedding=(embedding - self.embedding_mean) * self.embedding_scale,
+            embedding=whole,
         )
+
+    @torch.no_grad()
+    def embed(self, pixel_values: Tensor) -> Tensor:
+        pixel_values = pixel_values.to(self.stem.weight.dtype)
+        if self.shrink is not None:
+            pixel_values = self.shrink @ pixel_values @ self.shrink.T
+        return self._embedding(pixel_values, *self.feature_maps(pixel_values))
 
     def feature_maps(self, pixel_values: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The four maps, fine to coarse, and the head's output; differentiable with respect to the pixels."""
@@ -197,7 +202,7 @@ class EfficientNetLite0(ImageEncoder):
             fine.mean((2, 3)),
             F.adaptive_avg_pool2d(pixels, _THUMBNAIL).flatten(1),
         ]
-        return torch.cat(pooled, dim=1)
+        return (torch.cat(pooled, dim=1) - self.embedding_mean) * self.embedding_scale
 
     def _load(self, path: Path) -> None:
         try:

@@ -34,7 +34,8 @@ def feature_statistics(encoder: ImageEncoder, images: Iterable[Image.Image]) -> 
     counts = dict.fromkeys(sums, 0)
     source = iter(images)
     while batch := list(islice(source, _BATCH)):
-        features = encoder(encoder.preprocess(batch))
+        features = encoder(encoder.preprocess(batch), embedding=True)
+        assert features.embedding is not None
         for name, values in (("token", features.tokens.flatten(0, 1)), ("embedding", features.embedding)):
             sums[name] += torch.stack([values.double().sum(0), values.double().square().sum(0)])
             counts[name] += len(values)

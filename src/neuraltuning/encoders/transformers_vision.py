@@ -77,7 +77,9 @@ class TransformersVisionEncoder(ImageEncoder):
         self.class_token = class_token
         self._map_layers = tuple(max(1, math.floor(layers * depth + 0.5)) for depth in _MAP_DEPTHS)
         self.freeze()
-        probe = self(self.preprocess([Image.new("RGB", (8, 8))]).to(next(model.parameters()).device))
+        pixels = self.preprocess([Image.new("RGB", (8, 8))]).to(next(model.parameters()).device)
+        probe = self(pixels, embedding=True)
+        assert probe.embedding is not None
         self.token_size = probe.tokens.shape[2]
         self.map_shapes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in probe.maps)
         self.embedding_size = probe.embedding.shape[1]
@@ -86,7 +88,7 @@ class TransformersVisionEncoder(ImageEncoder):
         return stack_pixels(images, self.image_size, self.image_mean, self.image_std)
 
     @torch.no_grad()
-    def forward(self, pixel_values: Tensor) -> ImageFeatures:
+    def forward(self, pixel_values: Tensor, *, embedding: bool = False) -> ImageFeatures:
         dtype = next(self.model.parameters()).dtype
         output = self.model(pixel_values=pixel_values.to(dtype), output_hidden_states=True)
         states: Sequence[Tensor] = output.hidden_states
@@ -103,7 +105,8 @@ class TransformersVisionEncoder(ImageEncoder):
         maps = tuple(
             states[layer][:, extra:].transpose(1, 2).unflatten(2, self.grid).contiguous() for layer in self._map_layers
         )
-        return ImageFeatures(tokens=tokens.contiguous(), maps=maps, embedding=_embedding(output, states[-1][:, extra:]))
+        whole = _embedding(output, states[-1][:, extra:]) if embedding else None
+        return ImageFeatures(tokens=tokens.contiguous(), maps=maps, embedding=whole)
 
 
 def load_transformers_vision(

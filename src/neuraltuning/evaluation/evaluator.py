@@ -179,7 +179,7 @@ def score_split(
         others["blank_image"] = run.by_task(model, blank, "blank image")
         others["untuned"] = run.by_task(untuned, queries, "untuned")
     if teacher_forced or untuned is not None:
-        forced = run.forced_by_task(model, {n: e for n, e in items.items() if tasks[n].tokens}, "teacher forced")
+        forced = _teacher_forced(model, {n: e for n, e in items.items() if tasks[n].tokens}, replies, run)
 
     def scored(name: str, replies: Sequence[Reply], metric: Metric | None = None) -> dict[str, Any]:
         metric = metric or tasks[name].metric(resources)
@@ -195,6 +195,21 @@ def score_split(
         scores["baselines"] = {other: scored(name, found[name]) for other, found in others.items() if name in found}
         results[name] = scores, Answered(tasks[name], list(examples), replies[name], forced.get(name))
     return results
+
+
+def _teacher_forced(
+    model: MultitaskModel,
+    items: Mapping[str, Sequence[Example]],
+    replies: Mapping[str, Sequence[Reply]],
+    run: Runner,
+) -> dict[str, list[Reply]]:
+    """Task -> what the decoders make of the true replies; those that the model wrote itself are decoded already."""
+    other = {n: [e for e, r in zip(es, replies[n], strict=True) if r.text != e.reply] for n, es in items.items()}
+    found = {name: iter(forced) for name, forced in run.forced_by_task(model, other, "teacher forced").items()}
+    return {
+        name: [r if r.text == e.reply else next(found[name]) for e, r in zip(examples, replies[name], strict=True)]
+        for name, examples in items.items()
+    }
 
 
 def _constant_replies(

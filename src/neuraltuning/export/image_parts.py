@@ -25,7 +25,8 @@ class EncoderPart(Part):
         self.outputs = ("tokens", *map_names(model.encoder), "image_embedding")
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        features = self.encoder(given["pixel_values"])
+        features = self.encoder(given["pixel_values"], embedding=True)
+        assert features.embedding is not None
         return features.tokens, *features.maps, features.embedding
 
     def comparisons(self, run: Run) -> Comparisons:

@@ -36,7 +36,7 @@ class MaskPart(Part):
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
         tokens, states = given["tokens"], given["states"]
         maps = tuple(given[name] for name in self.maps)
-        features = ImageFeatures(tokens, maps, tokens[:, 0], given.get("words"), given.get("boxes"))
+        features = ImageFeatures(tokens, maps, words=given.get("words"), boxes=given.get("boxes"))
         readings = Readings(states, states[:, None, :0], states[:, :0] > 0)
         if self.with_words:
             readings = Readings(states, given["said"] - self.bridge.word_mean, given["in_mention"])

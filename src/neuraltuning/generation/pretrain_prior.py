@@ -101,7 +101,7 @@ def drawing_scores(
     device = prior.component_mean.device
 
     def embed(codes: Tensor) -> Tensor:
-        return encoder(encoder.preprocess(to_images(tokenizer.decode(codes))).to(device)).embedding.cpu()
+        return encoder.embed(encoder.preprocess(to_images(tokenizer.decode(codes))).to(device)).cpu()
 
     components = prior.components(embeddings.to(device).float()).cpu()
     seeds = list(range(len(components)))

@@ -61,7 +61,7 @@ def _shards(
             for start in range(number * SHARD, (number + 1) * SHARD, _BATCH):
                 images = [dataset[i].image for i in range(start, start + _BATCH)]
                 pixels.append(to_pixels(images, size))
-                embeddings.append(encoder(encoder.preprocess(images).to(device)).embedding.half().cpu())
+                embeddings.append(encoder.embed(encoder.preprocess(images).to(device)).half().cpu())
             with atomic_path(path) as temporary:
                 save_file({"pixels": torch.cat(pixels), "embeddings": torch.cat(embeddings)}, temporary)
             progress.show(number + 1)

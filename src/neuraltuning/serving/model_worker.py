@@ -194,7 +194,7 @@ class ModelWorker:
             return encoder(encoder.preprocess([image]).to(self.model.device))
 
         def describe() -> _Seen:
-            features = self.remembered.get_or_make(key, look, lambda f: _n_bytes(f.tokens, *f.maps, f.embedding))
+            features = self.remembered.get_or_make(key, look, lambda f: _n_bytes(f.tokens, *f.maps))
             return _Seen(*self.model.describe(features))
 
         return self.remembered.get_or_make(

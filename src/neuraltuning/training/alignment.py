@@ -81,8 +81,9 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
             np.concatenate([shown_boxes(*one, model.encoder.grid) for one in zip(batch, objects, strict=True)])
         )
         pixels = model.encoder.preprocess([s.image for s in batch])
-        features = model.encoder(pixels.to(model.device))
-        embeddings.append(features.embedding)
+        features = model.encoder(pixels.to(model.device), embedding=bool(drawing))
+        if features.embedding is not None:
+            embeddings.append(features.embedding)
         used = (shown > 0) | ((shown == 0) & (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE))
         tokens.append(features.tokens.flatten(0, 1)[used].half())
         classes.append(shown[used])

@@ -149,7 +149,7 @@ class Warmup(Stage):
                 names = [words for example in kept for words in words_of(example, token, bridge.n_words)]
                 readings = bridge.read(embeds, states, at.rows, at.starts, at.positions)
                 found.setdefault(token, []).append((readings, at.owners + n_images, at.targets, names))
-            seen.append(self.model.see(batch.pixel_values)[0])
+            seen.append(self.model.look(batch.pixel_values))
             n_images += len(batch.pixel_values)
         features = ImageFeatures.join(seen)
         for token, parts in found.items():
@@ -176,7 +176,7 @@ class Warmup(Stage):
     def forward(self, batch: Batch) -> Losses:
         """The decoders' losses."""
         batch = batch.to(self.model.device)
-        features, _ = self.model.see(batch.pixel_values)
+        features = self.model.look(batch.pixel_values, embedding=self.model.learns_embedding(batch))
         return Losses(*self.model.decoder_losses(*self._read_texts(batch), features, batch))
 
     @torch.no_grad()

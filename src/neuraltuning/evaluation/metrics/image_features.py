@@ -59,7 +59,7 @@ def _embed(encoder: ImageEncoder, images: Sequence[Image.Image]) -> tuple[NDArra
     parameter = next(encoder.parameters())
     pixels = encoder.preprocess(images).to(device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad():
-        return encoder(pixels).embedding.float().cpu().numpy(), None
+        return encoder.embed(pixels).float().cpu().numpy(), None
 
 
 def _embed_by_name(name: str, images: Sequence[Image.Image]) -> tuple[NDArray[Any], None]:

@@ -29,7 +29,8 @@ from neuraltuning.tasks import Example
 from neuraltuning.training.alignment import attribute_of, true_description, word_vectors
 from neuraltuning.training.mixture import Rows
 
-PREPARED_AT_ONCE = 16
+PREPARED_AT_ONCE = 4
+"""Images: a pass over few rows of texts takes less time a text than one over many, which are padded."""
 
 
 class Stage(nn.Module, ABC):

@@ -42,9 +42,9 @@ class Gate:
             self.positions += embeds.shape[0] * embeds.shape[1]
             return run(embeds, **arguments)
 
-        def encoding(pixels: torch.Tensor) -> Any:
+        def encoding(pixels: torch.Tensor, **asked: bool) -> Any:
             self.encoded += len(pixels)
-            return encode(pixels)
+            return encode(pixels, **asked)
 
         monkeypatch.setattr(model, "hidden_states", passing)
         monkeypatch.setattr(model.encoder, "forward", encoding)

@@ -138,7 +138,7 @@ def drawing_losses(model: MultitaskModel, samples: Sequence[Sample]) -> list[flo
     batch = Packer(model, 1000)([get_task("text_to_image").examples(s, rng) for s in samples])
     at = batch.tokens["<GEN>"]
     states = model.bridge("image").read_words(model.embed(batch.input_ids), at.rows, at.starts, at.positions)
-    features = model.see(batch.pixel_values)[0]
+    features = model.see(batch.pixel_values, embedding=True)[0]
     losses = [model.decoder("image").loss(states, features, at.owners.roll(n), None) for n in range(len(samples))]
     return [float(loss["gen_mse"]) for loss in losses]
 

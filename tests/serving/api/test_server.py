@@ -135,7 +135,8 @@ def test_told_twice_it_stops_at_once(folder: Path) -> None:
     with started(folder, pause=5.0) as server:
         server.wait_for("/readyz", 200)
         with httpx.stream("POST", server.address + URL, json=chat("segment", stream=True), timeout=20) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()  # held, because the request is broken off with its iterator
+            assert "assistant" in next(lines)
             server.process.send_signal(signal.SIGINT)
             server.wait_for("/readyz", 503)
             start = time.monotonic()

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageColor
 
 from neuraltuning.data.sample import Phrase, Sample
+from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.model import MultitaskModel
 from neuraltuning.naming import UNKNOWN
 from neuraltuning.packing import Packer
@@ -115,6 +116,31 @@ def test_aligned_tokens_of_an_object_are_nearest_to_its_word(folder: Path) -> No
     )
     is_square = torch.from_numpy(shown == 1)
     assert similarity[is_square].mean() > similarity[~is_square].mean() + 0.2
+
+
+def test_outlines_are_learned_from_all_objects_of_the_images(folder: Path) -> None:
+    decoders = {"mask": {"channels": [32, 32, 32, 32], "attention_layers": [0, 0, 0], "outlines": 16}}
+    model = MultitaskModel.build(model_settings(folder, decoders=decoders))
+    decoder = model.decoder("mask")
+    assert isinstance(decoder, MaskDecoder)
+    outlines = decoder.outlines
+    assert outlines is not None
+    samples = [sample(number) for number in range(96)]
+    truth = np.stack([np.any([decoder.encode_target(o.mask) > 127 for o in s.objects], axis=0) for s in samples])
+    features = model.see(model.encoder.preprocess([s.image for s in samples]))[0]
+
+    @torch.no_grad()
+    def contrast() -> float:
+        """How much surer it is of an object where there is one than where there is none."""
+        found = outlines(features)[..., 0]
+        shown = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(truth).float(), found.shape[1:]) > 0.5
+        return float(found[shown].mean() - found[~shown].mean())
+
+    before, untrained = {n: p.detach().clone() for n, p in model.trainable_parameters().items()}, contrast()
+    align(model, [replace(s, objects=()) if i % 8 == 0 else s for i, s in enumerate(samples)], 96, seed=0, tasks=[])
+    changed = {n for n, p in model.trainable_parameters().items() if not torch.equal(p, before[n])}
+    assert {name.split(".")[2] for name in changed if name.startswith("decoders.")} == {"outlines"}
+    assert contrast() > max(0.4, 3.0 * abs(untrained))
 
 
 def plain_pictures() -> list[Sample]:

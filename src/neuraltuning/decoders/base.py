@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neuraltuning.encoders.base import ImageFeatures
+
+LearnOutlines = Callable[[ImageFeatures, Sequence[Sequence[NDArray[np.bool_]]]], None]
+"""Takes the features of some images and the (H, W) masks of all objects of each."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Decoder(nn.Module, ABC):
             owners: (N,) int64, each token's image in `features`.
             targets: (N, ...) the stacked `encode_target` arrays, or None where that gives None.
         """
+
+    def outline_fit(self, n_images: int) -> LearnOutlines | None:
+        """What is shown up to `n_images` images before any text, for a start from their objects; by default none."""
+        return None
 
     def fit(self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None) -> None:
         """A start before training, from the arguments of `loss` for a few hundred images; by default none."""

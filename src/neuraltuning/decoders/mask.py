@@ -15,13 +15,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuraltuning.decoders.base import Decoder, StateShape
+from neuraltuning.decoders.base import Decoder, LearnOutlines, StateShape
+from neuraltuning.decoders.outlines import OutlineFit, Outlines
 from neuraltuning.decoders.pointing import (
     COARSE,
     HEAD_SIZE,
     Pointing,
     channels_last,
     image_boxes,
+    mean_share,
     pointing_loss,
     word_match,
 )
@@ -134,6 +136,7 @@ class MaskDecoder(Decoder):
         dice_weight: float = 1.0,
         bce_weight: float = 0.0,
         pointing_weight: float = 0.1,
+        outlines: int = 0,
     ) -> None:
         """Makes an untrained decoder.
 
@@ -145,9 +148,11 @@ class MaskDecoder(Decoder):
             dice_weight: weight of the DICE loss.
             bce_weight: weight of the binary cross-entropy (u-LLaVA: 2.0 beside 0.5 DICE).
             pointing_weight: weight of the pointers' loss, where the state has words.
+            outlines: channels of `Outlines`, of which the pointers choose; 0 for none.
 
         Raises:
-            InputError: `channels` or `attention_layers` has another length, or a width is no multiple of 32.
+            InputError: `channels` or `attention_layers` has another length, a width is no multiple of 32, or outlines
+                lack pointers.
         """
         super().__init__()
         if len(channels) != STAGES + 1 or len(attention_layers) != STAGES:
@@ -157,6 +162,11 @@ class MaskDecoder(Decoder):
             )
         if any(c % HEAD_SIZE for c in channels):
             raise InputError(f"Each of the mask decoder's channels must be a multiple of {HEAD_SIZE}, got {channels}.")
+        if outlines and not state.words:
+            raise InputError(
+                "The mask decoder's outlines are chosen by pointers, which need words: set model.state.words to 1 or "
+                "more, or the mask decoder's outlines to 0."
+            )
         self.grid = encoder.grid
         self.channels = tuple(channels)
         self.dice_weight, self.bce_weight, self.pointing_weight = dice_weight, bce_weight, pointing_weight
@@ -165,7 +175,7 @@ class MaskDecoder(Decoder):
         self.tokens = nn.Sequential(nn.LayerNorm(encoder.token_size), nn.Linear(encoder.token_size, channels[0]))
         self.place = nn.Parameter(torch.randn(*self.grid, channels[0]) * 0.02)
         self.state = state
-        self.pointing = Pointing(channels, state) if state.words else None
+        self.pointing = Pointing(channels, state, outlined=outlines > 0) if state.words else None
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(m), nn.Linear(m, c)) if m else nn.Identity()
             for m, c in zip(map_channels, channels, strict=True)
@@ -182,6 +192,7 @@ class MaskDecoder(Decoder):
         )
         self.smoothings = nn.ModuleList(nn.Conv2d(c, c, kernel_size=3, padding=1) for c in channels[1:])
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
+        self.outlines = Outlines(encoder.token_size, map_channels, self.grid, outlines) if outlines else None
         self.out = nn.Linear(channels[-1], 1)
         nn.init.constant_(self.out.bias, -2.0)  # most of an image is background
 
@@ -232,7 +243,9 @@ class MaskDecoder(Decoder):
             x = x + self.smoothings[i](F.gelu(self.norms[i](x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = self.attentions[i](x, states)
         logits = self.out(F.gelu(x)).squeeze(-1)
-        if self.pointing is not None:
+        if self.outlines is not None:
+            logits = logits + self.outlines.logits(self.outlines(features), owners, mean_share(followed))
+        elif self.pointing is not None:
             logits = logits + self.pointing.logits(followed, (logits.shape[1], logits.shape[2]))
         return logits, pointers
 
@@ -255,6 +268,9 @@ class MaskDecoder(Decoder):
             raise ValueError("The state has words, but the image features have none to be compared with.")
         words = states[:, : -self.state.free].unflatten(1, (self.state.words, -1))
         return word_match(features.words, owners, words).unflatten(2, self.grid)
+
+    def outline_fit(self, n_images: int) -> LearnOutlines | None:
+        return OutlineFit(self.outlines, n_images) if self.outlines is not None else None
 
     def fit(self, states: Tensor, features: ImageFeatures, owners: Tensor, targets: Tensor | None) -> None:
         """Teaches the pointers alone, which takes a thirtieth of the time of a step of the whole decoder."""

@@ -45,18 +45,19 @@ WITHIN = 3.0
 class Pointing(nn.Module):
     """Pointers on the coarse grids, and what every grid sees of them."""
 
-    def __init__(self, channels: Sequence[int], state: StateShape) -> None:
+    def __init__(self, channels: Sequence[int], state: StateShape, *, outlined: bool = False) -> None:
         """Makes untrained pointers.
 
         Args:
             channels: of each grid, coarse to fine.
             state: of a task token, with words.
+            outlined: masks start from outlines, which need no `logits`.
         """
         super().__init__()
         self.selections = nn.ModuleList(Selection(c, state) for c in channels[:COARSE])
         self.foci = nn.ModuleList(Focus(c, channels[COARSE - 1], state.words) for c in channels)
-        self.gain = nn.Parameter(torch.ones(()))
-        self.within = nn.Parameter(torch.tensor(WITHIN))
+        self.gain = None if outlined else nn.Parameter(torch.ones(()))
+        self.within = None if outlined else nn.Parameter(torch.tensor(WITHIN))
 
     def pointers(
         self, images: Sequence[Tensor], owners: Tensor, free: Tensor, match: Tensor, boxes: Tensor
@@ -80,7 +81,7 @@ class Pointing(nn.Module):
     ) -> list[Tensor]:
         """Features (N, h, w, c) for each grid; the arguments are those of `pointers`, and what it gave."""
         finest = images[COARSE - 1]
-        share = pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
+        share = mean_share(pointers)
         seed = torch.einsum("nhw,nhwc->nc", share, finest.index_select(0, owners))
         own = boxes[owners]
         box = torch.einsum("nhw,nchw->nc", share, F.interpolate(own, (share.shape[1], share.shape[2])))
@@ -91,6 +92,7 @@ class Pointing(nn.Module):
 
     def logits(self, pointers: Sequence[Tensor], side: tuple[int, int]) -> Tensor:
         """(N, *side) what the pointers alone say of a mask: positive where they point, else negative."""
+        assert self.gain is not None and self.within is not None
         relative = _relative(pointers[-1].logsumexp(-1, keepdim=True)).clamp_min(-LOWEST)
         return self.gain * (channels_last(relative, side)[..., 0] + self.within)
 
@@ -231,6 +233,11 @@ def cell_traits(match: Tensor, boxes: Tensor, side: tuple[int, int]) -> Tensor:
     by, bx = dy + (box[:, :1] - own[0]), dx + (box[:, 1:2] - own[1])
     voted = [by, bx, by.square() + bx.square(), box, F.interpolate(match, side, mode="bilinear")]
     return torch.cat([dy, dx, dy.square() + dx.square(), around, *own, *voted], dim=1).permute(0, 2, 3, 1)
+
+
+def mean_share(pointers: Sequence[Tensor]) -> Tensor:
+    """(N, h, w) each cell's share of what is pointed at, on the finest grid that has pointers."""
+    return pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
 
 
 def pointing_loss(pointers: Sequence[Tensor], truth: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -71,6 +71,7 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
     texts: list[tuple[int, Example]] = []
     n_images = min(n_images, len(samples))
     n_fitted = max(1, n_images - math.ceil(n_images / FOR_PAIRS))
+    outline_fits = [fit for name in model.decoders if (fit := model.decoder(name).outline_fit(n_images)) is not None]
     starts = range(0, n_images, BATCH)
     for start in track(starts, description="Aligning the projector", console=Console(stderr=True)):
         batch = [samples[i] for i in range(start, min(n_images, start + BATCH))]
@@ -84,6 +85,8 @@ def align(model: MultitaskModel, samples: Sequence[Sample], n_images: int, seed:
         features = model.encoder(pixels.to(model.device), embedding=bool(drawing))
         if features.embedding is not None:
             embeddings.append(features.embedding)
+        for fit in outline_fits:
+            fit(features, [[o.mask for o in s.objects] for s in batch])
         used = (shown > 0) | ((shown == 0) & (torch.rand(len(shown), generator=generator) < BACKGROUND_SHARE))
         tokens.append(features.tokens.flatten(0, 1)[used].half())
         classes.append(shown[used])

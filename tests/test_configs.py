@@ -41,7 +41,9 @@ def test_the_benchmark_trains_the_quickstarts_model_on_its_data() -> None:
     )
     for part in ("seed", "data"):
         assert getattr(benchmark, part) == getattr(quickstart, part), part
-    larger = {"encoder": "efficientnet-lite0-320", "pooling": 1}  # how pictures are seen is all that differs
+    # how pictures are seen, and what draws masks, is all that differs
+    mask = {"mask": benchmark.model.decoders["mask"]}
+    larger = {"encoder": "efficientnet-lite0-320", "pooling": 1, "decoders": quickstart.model.decoders | mask}
     assert benchmark.model == quickstart.model.model_copy(update=larger)
     assert benchmark.mixture.keys() == quickstart.mixture.keys()
 

@@ -15,6 +15,7 @@ from neuraltuning.ablation.schedule import RUNS, make_all
 from neuraltuning.model import MultitaskModel
 from neuraltuning.training.run import STAGES, tune
 from tests.ablation.conftest import MakeGrid
+from tests.training.conftest import stage
 
 
 def test_a_run_from_the_shared_start_is_the_run_on_its_own(make_grid: MakeGrid, tmp_path: Path) -> None:
@@ -31,6 +32,18 @@ def test_a_run_from_the_shared_start_is_the_run_on_its_own(make_grid: MakeGrid, 
     assert len(starts) == 1  # both tuners go on from it
     weights = load_file(tmp_path / "out" / RUNS / lora.name / STAGES / "warmup" / "best" / "trained.safetensors")
     assert not any(name.startswith("tuner.") for name in weights)
+
+
+def test_runs_that_read_before_their_warm_up_share_no_start(make_grid: MakeGrid, tmp_path: Path) -> None:
+    reading = stage(2, "tuner", "task_tokens", mixture={"visual_question_answering": 1.0})
+    names = {"slots": 90, "vocabulary": 4}
+    plain = make_grid(set={"reading": reading, "model.names": names}, seeds=[0]).variants[0].candidates[0][0]
+    maker.train(plain.settings, plain.name, tmp_path / "out")
+    tune(plain.settings, tmp_path / "alone")
+    ours = MultitaskModel.from_pretrained(tmp_path / "out" / RUNS / plain.name).trained_state()
+    alone = MultitaskModel.from_pretrained(tmp_path / "alone").trained_state()
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in alone.items())
+    assert not (tmp_path / "out" / STARTS).exists()
 
 
 def test_a_whole_grid_ends_in_a_page(make_grid: MakeGrid, results: Path, tmp_path: Path) -> None:

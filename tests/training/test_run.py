@@ -442,6 +442,38 @@ def test_reading_comes_before_tuning_and_has_a_mixture_of_its_own(tmp_path: Path
         assert len(said) > 1
 
 
+def test_the_warm_up_reads_what_the_reading_taught(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading comes first, and the decoders learn from the states of the tuner that it leaves."""
+    seen = {}
+    forward = Warmup.forward
+
+    def watch(self: Warmup, batch: Batch) -> Losses:
+        seen[self.tuned] = {n: p.detach().clone() for n, p in self.model.trainable_parameters().items()}
+        return forward(self, batch)
+
+    monkeypatch.setattr(Warmup, "forward", watch)
+    changes: dict[str, Any] = {**ALL_STAGES, "model": {"names": {"slots": 90, "vocabulary": 4}}, "steps": 1}
+    reading = stage(3, "tuner", "task_tokens", mixture={"captioning": 1})
+    tune(make(**changes, reading=reading), tmp_path / "read")
+    assert [r["stage"] for r in read_log(tmp_path / "read") if "loss" in r] == [
+        *["reading"] * 3,
+        *["warmup"] * 4,
+        "tuning",
+    ]
+    tune(make(**changes), tmp_path / "unread")
+    read, unread = seen[True], seen[False]
+    tuner = {name for name in unread if name.startswith("tuner.")}
+    assert tuner
+    assert any(not torch.equal(read[name], unread[name]) for name in tuner)
+
+
+def test_no_warm_up_is_shared_by_runs_that_read_first(tmp_path: Path, make: Make) -> None:
+    names = {"names": {"slots": 90, "vocabulary": 4}}
+    settings = make(**ALL_STAGES, reading=stage(1, "tuner"), model=names)
+    with pytest.raises(InputError, match=r"set reading to null\.$"):
+        warm_up(settings, tmp_path / "run")
+
+
 def test_the_warm_up_may_have_a_mixture_of_its_own(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
     collate = Warmup.collate

@@ -161,15 +161,16 @@ def test_the_warm_up_teaches_bridges_and_decoders_alone(model: MultitaskModel) -
         assert (parameter.grad is not None) == name.startswith(("bridges.", "decoders.")), name
 
 
-def test_the_warm_up_reads_the_untuned_language_model(model: MultitaskModel) -> None:
-    stage = Warmup(model, 300).eval()
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_warm_up_reads_the_language_model_untuned_unless_it_is_told(model: MultitaskModel, tuned: bool) -> None:
+    stage = Warmup(model, 300, tuned=tuned).eval()
     batch = stage.collate(rows())
     before = float(stage(batch).total)
     lively_tuner = {n: p for n, p in model.trainable_parameters().items() if n.startswith("tuner.")}
     with torch.no_grad():
         for parameter in lively_tuner.values():
             parameter.mul_(-2.0)
-    assert float(stage(batch).total) == before
+    assert (float(stage(batch).total) == before) is not tuned
 
 
 @pytest.mark.parametrize("sources", [[["token", 1]], [["predicting", 2]], [["token", 0]], [["token", -1]]], ids=str)

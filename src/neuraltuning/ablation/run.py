@@ -1,7 +1,7 @@
 """Makes one run of a grid: the common start, the training, the scores. Knows nothing of studies and comparisons.
 
-The tuner learns nothing before the stages `reading` and `tuning`. So runs that differ only in the tuner and in these
-share what comes before (alignment and warm-up), made once for each seed.
+The tuner learns nothing in alignment and warm-up. So runs without a reading that differ only in the tuner and in the
+tuning share these two, made once for each seed; a reading comes before the warm-up, which then reads what it taught.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def train(settings: RunSettings, name: str, output: Path) -> Result:
     folder = output / RUNS / name
     seconds: dict[str, float] = {}
     started = time.monotonic()
-    if not (folder / CONFIGURATION).is_file() and settings.warmup is not None and settings.warmup.steps:
+    if not (folder / CONFIGURATION).is_file() and _has_common_start(settings):
         _begin_from(_common_start(settings, output), settings, folder)
         seconds["start"] = time.monotonic() - started
     started = time.monotonic()
@@ -103,11 +103,15 @@ def discard(name: str, output: Path) -> None:
     shutil.rmtree(output / RUNS / name, ignore_errors=True)
 
 
+def _has_common_start(settings: RunSettings) -> bool:
+    """Whether the tuner learns nothing before the end of the warm-up."""
+    reads = settings.reading is not None and settings.reading.steps > 0
+    return settings.warmup is not None and settings.warmup.steps > 0 and not reads
+
+
 def _common_start(settings: RunSettings, output: Path) -> Path:
     """The folder of a start that all runs share which differ in the tuner and what it learns alone."""
-    ours = settings.model_copy(
-        update={"reading": None, "tuning": settings.tuning.model_copy(update={"steps": 1, "learning_rates": {}})}
-    )
+    ours = settings.model_copy(update={"tuning": settings.tuning.model_copy(update={"steps": 1, "learning_rates": {}})})
     # the tuner learns nothing here, so that any will do
     name = settings_digest(ours.model_copy(update={"model": ours.model.model_copy(update={"tuner": TunerSettings()})}))
     folder = output / STARTS / name

@@ -67,7 +67,8 @@ def tune(settings: RunSettings, output: Path, resume: bool = False) -> Path:
 
 
 def warm_up(settings: RunSettings, output: Path, resume: bool = False) -> Path:
-    """The part of `tune` before the tuner learns: alignment and warm-up, from which several runs can go on.
+    """The part of `tune` before the tuner learns, of a run without reading: alignment and warm-up, from which several
+    runs can go on.
 
     Args:
         settings: the run; its stages after the warm-up are not made.
@@ -78,10 +79,12 @@ def warm_up(settings: RunSettings, output: Path, resume: bool = False) -> Path:
         The folder of the warm-up's best weights. They hold the untrained tuner too.
 
     Raises:
-        InputError: as `tune`, or the run has no warm-up.
+        InputError: as `tune`, or the run has no warm-up, or a reading, which comes before it.
     """
     if settings.warmup is None or not settings.warmup.steps:
         raise InputError("The run has no warm-up: give it some warmup.steps.")
+    if settings.reading is not None and settings.reading.steps:
+        raise InputError("The run has a reading before its warm-up, in which the tuner learns: set reading to null.")
     _, stages = _begin(settings, output, resume)
     for number, (stage, stage_settings) in enumerate(stages):
         if isinstance(stage, Warmup):
@@ -141,12 +144,12 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
             )
     stages: list[tuple[Stage, StageSettings]] = []
     mixtures = [settings.mixture_of(source) for source in settings.data.named.values()]
-    if settings.warmup is not None and settings.warmup.steps:
-        stages.append((Warmup(model, settings.data.row_length), settings.warmup))
     if settings.reading is not None and settings.reading.steps:
         reading = Reading(model, settings.data.row_length)
         if any(_shares(reading, settings.reading, mixture) for mixture in mixtures):
             stages.append((reading, settings.reading))
+    if settings.warmup is not None and settings.warmup.steps:
+        stages.append((Warmup(model, settings.data.row_length, tuned=bool(stages)), settings.warmup))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     for stage, stage_settings in stages:
         parameter_groups(stage, stage_settings)  # refuses what the last stage can't do before the first begins

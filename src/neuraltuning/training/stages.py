@@ -1,7 +1,7 @@
 """The stages of training, each a module whose forward pass gives the losses of one batch.
 
-warmup      the decoders learn from the states that the frozen LLM has at task tokens when it reads texts alone.
 reading     the tuner learns to answer from true descriptions of images, without their tokens.
+warmup      the decoders learn from the states that the LLM has at task tokens when it reads texts alone.
 tuning      everything trainable, on the mixture of all tasks (journal paper, section 3.3).
 
 Before them `neuraltuning.training.alignment` gives the projector its start. Knows nothing of optimisers, logs or
@@ -111,18 +111,26 @@ class Reading(Stage):
 
 
 class Warmup(Stage):
-    """Decoders and bridges learn from the frozen LLM's states at task tokens, in texts without any image tokens.
+    """Decoders and bridges learn from the LLM's states at task tokens, in texts without any image tokens.
 
     A pass without image tokens and without gradients is cheap, and the states are near to those that the token has
-    behind an image. Tokens that stand for no part of an input image are left to
-    `neuraltuning.training.alignment`.
+    behind an image, as long as the tuner is the same (docs/experiments.md). Tokens that stand for no part of an input
+    image are left to `neuraltuning.training.alignment`.
     """
 
     name = "warmup"
 
-    def __init__(self, model: MultitaskModel, row_length: int) -> None:
+    def __init__(self, model: MultitaskModel, row_length: int, *, tuned: bool = False) -> None:
+        """Takes a model.
+
+        Args:
+            model: its bridges and decoders are trained.
+            row_length: positions of a packed row at most.
+            tuned: the tuner has learned already, and states are those that it makes; by default the frozen LLM's.
+        """
         super().__init__(model)
         self.packer = Packer(model, row_length, text_only=True)
+        self.tuned = tuned
 
     def collate(self, rows: Sequence[list[Example]]) -> Batch:
         return self.packer(rows)
@@ -182,11 +190,12 @@ class Warmup(Stage):
 
     @torch.no_grad()
     def _read_texts(self, batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
-        """The input vectors, and the frozen LLM's states as far up as the bridges read."""
+        """The input vectors, and the LLM's states as far up as the bridges read."""
         model = self.model
         embeds = model.embed(batch.input_ids)
         deepest = max(max(model.bridge(name).layers) for name in model.bridges)
-        with model.llm.disable_adapter(), lowest_layers(model.language_model.get_decoder(), deepest):
+        reading = model.evaluating() if self.tuned else model.llm.disable_adapter()
+        with reading, lowest_layers(model.language_model.get_decoder(), deepest):
             return embeds, model.run(embeds, batch).hidden_states
 
 

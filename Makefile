@@ -1,6 +1,6 @@
 # Every target makes the virtual environment it needs; running one twice does no work twice.
 #
-#   make quickstart   tune, evaluate and report on the embedded models and data (about 9 minutes, 2 cores, no GPU)
+#   make quickstart   tune, evaluate and report on the embedded models and data (about 10 minutes, 2 cores, no GPU)
 #   make benchmark    the same at the length of the published figures (about an hour)
 #   make test         all tests
 #   make lint         ruff and mypy

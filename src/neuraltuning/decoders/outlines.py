@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import get_cosine_schedule_with_warmup
 
+from neuraltuning.decoders.pointing import channels_last
 from neuraltuning.encoders.base import ImageFeatures
 from neuraltuning.reply import mask_box
 
@@ -74,7 +75,7 @@ class Outlines(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="bilinear")
             if not isinstance(self.laterals[stage], nn.Identity):
                 x = x + self._lateral(features, stage)
-            if stage == 1:  # half of the way: coarse enough to be cheap, with the cells around
+            if stage == 1:  # where a cell's surroundings are wide and cells still few
                 x = x + F.gelu(self.middle(F.gelu(x)))
         normed = F.gelu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         x = x + self.smoothing(normed)
@@ -85,11 +86,8 @@ class Outlines(nn.Module):
         """(B, channels, h, w) what the encoder has on the grid of a stage."""
         if self.reads_tokens:
             return self.laterals[0](features.tokens.float()).transpose(1, 2).unflatten(2, self.grid)
-        found = features.maps[-1 - stage].float()
         side = (self.grid[0] * 2**stage, self.grid[1] * 2**stage)
-        if found.shape[-2:] != side:
-            found = F.interpolate(found, side, mode="bilinear", antialias=True)
-        return self.laterals[stage](found.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.laterals[stage](channels_last(features.maps[-1 - stage], side)).permute(0, 3, 1, 2)
 
     def logits(self, outlines: Tensor, owners: Tensor, share: Tensor) -> Tensor:
         """What is pointed at, cell by cell.
@@ -97,8 +95,8 @@ class Outlines(nn.Module):
         Args:
             outlines: (B, h, w, 5), see `forward`.
             owners: (N,) int64, each pointer's image.
-            share: (N, h', w') how much of what is pointed at each cell of a coarser grid shows; a cell's shares add up
-                to 1.
+            share: (N, h', w') how much of what is pointed at each cell of a coarser grid shows; a pointer's shares add
+                up to 1.
 
         Returns:
             (N, h, w) logits that a cell shows an object, and the one that is pointed at.

@@ -402,6 +402,26 @@ def test_a_learning_rate_for_an_unknown_part_is_refused(tmp_path: Path, make: Ma
     assert "decoders.mask" in sentence
 
 
+def test_a_run_whose_stages_came_in_another_order_is_refused(tmp_path: Path, make: Make) -> None:
+    """As runs of versions did that read after the warm-up: decoders would go on from an untrained tuner's states."""
+    run = tmp_path / "run"
+    tune(make(**ALL_STAGES), run)
+    (run / "stages" / "warmup" / "done").unlink()
+    before = (run / "training_log.jsonl").read_bytes()
+    sentence = sentence_of(InputError, make(**ALL_STAGES), run, resume=True)
+    assert str(run / "stages") in sentence
+    assert "stage tuning, but not all of warmup" in sentence
+    assert (run / "training_log.jsonl").read_bytes() == before
+
+
+def test_a_stage_without_steps_is_left_out(tmp_path: Path, make: Make) -> None:
+    """Also of what refuses a stage: a reading without steps neither needs names nor keeps the warm-up from sharing."""
+    none = {**stage(3, "tuner"), "steps": 0}
+    assert warm_up(make(**ALL_STAGES, reading=none), tmp_path / "start").is_dir()
+    tune(make(warmup=none, reading=none, steps=1), tmp_path / "run")
+    assert {record["stage"] for record in read_log(tmp_path / "run")} == {"tuning"}
+
+
 def test_names_that_nothing_teaches_are_refused(tmp_path: Path, make: Make) -> None:
     sentence = sentence_of(InputError, make(model={"names": {"slots": 8}}), tmp_path / "run")
     assert "model.names.slots" in sentence

@@ -105,8 +105,7 @@ def discard(name: str, output: Path) -> None:
 
 def _has_common_start(settings: RunSettings) -> bool:
     """Whether the tuner learns nothing before the end of the warm-up."""
-    reads = settings.reading is not None and settings.reading.steps > 0
-    return settings.warmup is not None and settings.warmup.steps > 0 and not reads
+    return settings.warmup is not None and settings.reading is None
 
 
 def _common_start(settings: RunSettings, output: Path) -> Path:

@@ -81,9 +81,9 @@ def warm_up(settings: RunSettings, output: Path, resume: bool = False) -> Path:
     Raises:
         InputError: as `tune`, or the run has no warm-up, or a reading, which comes before it.
     """
-    if settings.warmup is None or not settings.warmup.steps:
+    if settings.warmup is None:
         raise InputError("The run has no warm-up: give it some warmup.steps.")
-    if settings.reading is not None and settings.reading.steps:
+    if settings.reading is not None:
         raise InputError("The run has a reading before its warm-up, in which the tuner learns: set reading to null.")
     _, stages = _begin(settings, output, resume)
     for number, (stage, stage_settings) in enumerate(stages):
@@ -107,6 +107,7 @@ def _begin(
         # torch's fused attention takes longer there with its gradient than the plain products (docs/training.md)
         model.language_model.set_attn_implementation("eager")
     stages = _stages(settings, model)
+    _check_order(stages, output / STAGES)
     with atomic_path(output / CONFIGURATION) as temporary:  # what could not begin leaves nothing
         temporary.write_text(dump_settings(settings), encoding="utf-8")
     mark_resumed(output / LEFT_OUT)
@@ -129,6 +130,19 @@ def _check_folder(settings: RunSettings, output: Path, resume: bool) -> None:
         raise InputError(f"{output} is not empty; give another --output, or --resume to go on with the run in it.")
 
 
+def _check_order(stages: Sequence[tuple[Stage, StageSettings]], folder: Path) -> None:
+    """Refuses a run of a version that trained the stages in another order: what is there began elsewhere."""
+    missing = ""
+    for stage, _ in stages:
+        if missing and (folder / stage.name).is_dir():
+            raise InputError(
+                f"{folder} holds the stage {stage.name}, but not all of {missing}, which comes before it; begin the "
+                "run anew with another --output."
+            )
+        if not (folder / stage.name / "done").is_file():
+            missing = missing or stage.name
+
+
 def _determining(settings: RunSettings) -> RunSettings:
     """The settings without those that may be changed when a run goes on, because they don't change its result."""
     return settings.model_copy(update={"data": settings.data.model_copy(update={"workers": 0, "max_left_out": 0.0})})
@@ -144,11 +158,11 @@ def _stages(settings: RunSettings, model: MultitaskModel) -> list[tuple[Stage, S
             )
     stages: list[tuple[Stage, StageSettings]] = []
     mixtures = [settings.mixture_of(source) for source in settings.data.named.values()]
-    if settings.reading is not None and settings.reading.steps:
+    if settings.reading is not None:
         reading = Reading(model, settings.data.row_length)
         if any(_shares(reading, settings.reading, mixture) for mixture in mixtures):
             stages.append((reading, settings.reading))
-    if settings.warmup is not None and settings.warmup.steps:
+    if settings.warmup is not None:
         stages.append((Warmup(model, settings.data.row_length, tuned=bool(stages)), settings.warmup))
     stages.append((Tuning(model, settings.data.row_length), settings.tuning))
     for stage, stage_settings in stages:

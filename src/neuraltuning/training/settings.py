@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from neuraltuning.configuration import Settings
 from neuraltuning.errors import InputError
@@ -143,6 +143,11 @@ class RunSettings(Settings):
     reading: TextStageSettings | None = Field(None, description="the tuner learns to answer from true descriptions")
     tuning: StageSettings
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+
+    @field_validator("reading", "warmup", mode="after")
+    @classmethod
+    def _without_steps_is_left_out(cls, stage: StageSettings | None) -> StageSettings | None:
+        return stage if stage is not None and stage.steps else None
 
     @model_validator(mode="after")
     def _scored_splits_have_a_source(self) -> RunSettings:

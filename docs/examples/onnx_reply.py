@@ -109,6 +109,7 @@ class ExportedModel:
         said = [np.pad(r["said"], ((0, longest - len(r["said"])), (0, 0))) for r in readings]
         return {
             "owners": np.zeros(len(readings), dtype=np.int64),
+            "replies": np.zeros(len(readings), dtype=np.int64),
             "states": np.stack([r["states"] for r in readings]),
             "said": np.stack(said),
             "in_mention": np.array([np.arange(longest) < len(r["said"]) for r in readings]),

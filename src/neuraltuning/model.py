@@ -476,6 +476,7 @@ class MultitaskModel(nn.Module):
                     found.owners if seen else None,
                     [_size(image) for image in images] if seen else [],
                     [0] * len(whose),
+                    found.examples,
                 )
                 for i, value in zip(whose, values, strict=True):
                     results[i].setdefault(token, []).append(value)
@@ -521,6 +522,7 @@ class MultitaskModel(nn.Module):
                     row_images[rows] if has_image else None,
                     [_size(queries[r].image) for r in rows] if has_image else [],
                     [queries[r].seed for r in rows],
+                    torch.tensor(rows, device=states.device),
                 )
                 for row, value in zip(rows, values, strict=True):
                     results[row].setdefault(decoder.token, []).append(value)

@@ -171,6 +171,31 @@ def test_a_mask_depends_on_its_own_state_and_image_alone(shapes: Shapes, shape: 
     assert not torch.allclose(together[1], together[2])
 
 
+@pytest.mark.parametrize("shape", STATES.values(), ids=STATES)
+def test_masks_of_a_reply_are_the_same_one_after_the_other(shape: StateShape) -> None:
+    """As a server asks for them, which streams each as soon as its token is there."""
+    decoder = build(state=shape)
+    features, given, sizes = SMALL.features(1), states(3, shape), [(40, 60), (8, 8), (30, 20)]
+    nothing = torch.zeros(3, dtype=torch.int64)
+    together = decoder.decode(given, features, nothing, sizes, [0] * 3, nothing)
+    for n in range(3):
+        [(mask, score)] = decoder.decode(
+            given[: n + 1], features, nothing[: n + 1], sizes[: n + 1], [0] * (n + 1), nothing[: n + 1], known=n
+        )
+        assert np.array_equal(mask, together[n][0])
+        assert score == pytest.approx(together[n][1], abs=1e-5)
+
+
+def test_mentions_tell_each_other_apart_within_one_reply_alone() -> None:
+    decoder = build(state=WORDED)
+    features, two, owners = SMALL.features(1), states(2, WORDED), torch.zeros(2, dtype=torch.int64)
+    in_two = decoder(two, features, owners, torch.tensor([0, 1]))
+    in_one = decoder(two, features, owners, torch.tensor([0, 0]))
+    torch.testing.assert_close(in_two, decoder(two, features, owners))
+    torch.testing.assert_close(in_one[0], in_two[0])
+    assert not torch.allclose(in_one[1], in_two[1], atol=1e-3)
+
+
 def test_masks_come_at_each_images_size_right_way_up() -> None:
     decoder = build()
     sizes = [(40, 60), (1, 1), (300, 7), (224, 224)]

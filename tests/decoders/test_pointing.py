@@ -11,6 +11,7 @@ from torch import Tensor
 from neuraltuning.decoders.base import StateShape
 from neuraltuning.decoders.mask import MaskDecoder
 from neuraltuning.decoders.pointing import (
+    APART,
     LOWEST,
     MATCH_SCALE,
     POINTERS,
@@ -20,6 +21,7 @@ from neuraltuning.decoders.pointing import (
     cell_traits,
     image_boxes,
     pointing_loss,
+    told_apart,
     word_match,
 )
 from neuraltuning.encoders.base import ImageFeatures
@@ -261,3 +263,47 @@ def test_the_truth_is_shown_in_training_alone() -> None:
 
     assert len(set(dice(True))) > 1
     assert len(set(dice(False))) == 1
+
+
+# --- mentions of one reply ----------------------------------------------------------------------------------------
+
+
+def pointed(*shares: tuple[float, float]) -> list[Tensor]:
+    """Pointers of mentions at two cells, the same on each of `POINTERS`."""
+    logarithms = torch.tensor(shares).log().log_softmax(1)
+    return [logarithms[:, None, :, None].expand(-1, 1, 2, POINTERS).contiguous()]
+
+
+def cell_shares(pointers: list[Tensor]) -> Tensor:
+    return pointers[0].exp().mean(-1)[:, 0]
+
+
+def test_a_mention_leaves_what_an_earlier_one_of_its_reply_points_at() -> None:
+    """The second leans a little to the first one's object, and gets the other."""
+    apart = cell_shares(told_apart(pointed((0.98, 0.02), (0.6, 0.4)), torch.tensor([7, 7])))
+    torch.testing.assert_close(apart[0], torch.tensor([0.98, 0.02]))
+    # parts of 0.6 / 1.58 and 0.4 / 0.42 of the cells, to the power of APART
+    near, far = 0.6 * (0.6 / 1.58) ** APART, 0.4 * (0.4 / 0.42) ** APART
+    torch.testing.assert_close(apart[1], torch.tensor([near, far]) / (near + far))
+    assert apart[1, 1] > 0.9
+
+
+def test_mentions_of_other_replies_and_later_ones_change_nothing() -> None:
+    mentions = pointed((0.9, 0.1), (0.8, 0.2), (0.7, 0.3), (0.9, 0.1))
+    apart = cell_shares(told_apart(mentions, torch.tensor([1, 0, 1, 0])))
+    torch.testing.assert_close(apart[:2], cell_shares(mentions)[:2])
+    for reply in ([0, 2], [1, 3]):
+        alone = told_apart([mentions[0][reply]], torch.zeros(2, dtype=torch.int64))
+        torch.testing.assert_close(apart[reply], cell_shares(alone))
+
+
+def test_a_mention_that_is_sure_stays_where_an_unsure_one_was() -> None:
+    apart = cell_shares(told_apart(pointed((0.5, 0.5), (1.0 - 1e-6, 1e-6)), torch.tensor([0, 0])))
+    assert apart[1, 0] > 0.99
+
+
+def test_shares_of_nothing_stay_finite() -> None:
+    apart = told_apart(
+        [torch.tensor([[[[0.0], [-900.0]]]]).expand(3, 1, 2, POINTERS)], torch.zeros(3, dtype=torch.int64)
+    )
+    assert apart[0].isfinite().all()

@@ -74,10 +74,12 @@ class PointDecoder(Decoder):
         owners: Tensor | None,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        replies: Tensor | None = None,
+        known: int = 0,
     ) -> list[Point]:
         if features is None or owners is None:
             raise InputError("There is no image to point into; pass one.")
-        return [(float(x), float(y)) for x, y in self(states, features, owners)]
+        return [(float(x), float(y)) for x, y in self(states, features, owners)[known:]]
 
 
 class PointMetric:

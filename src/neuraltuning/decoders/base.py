@@ -94,13 +94,18 @@ class Decoder(nn.Module, ABC):
         owners: Tensor | None,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        replies: Tensor | None = None,
+        known: int = 0,
     ) -> list[Any]:
-        """What N tokens stand for.
+        """What N tokens stand for, without those that are `known`.
 
         Args:
             states: (N, state.size) float.
             features: of the B input images; None where the tokens belong to no image.
             owners: (N,) int64, each token's image in `features`; None likewise.
             sizes: (height, width) in pixels of each token's input image; empty where tokens have none.
-            seeds: one a token, for decoders that sample; the result of a token depends on nothing else in the batch.
+            seeds: one a token, for decoders that sample.
+            replies: (N,) int64, each token's reply, whose tokens stand in its order; None: each has one of its own. The
+                result of a token depends on the earlier ones of its reply and on nothing else in the batch.
+            known: so many of the first tokens were decoded before; they are here for the others' sake.
         """

@@ -120,8 +120,11 @@ class ImageDecoder(Decoder):
         owners: Tensor | None,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        replies: Tensor | None = None,
+        known: int = 0,
     ) -> list[Image.Image]:
-        """Square RGB pictures of the tokenizer's size, whatever the `sizes`."""
+        """Square RGB pictures of the tokenizer's size, whatever the `sizes`; each for itself."""
+        states, seeds = states[known:], seeds[known:]
         prior, tokenizer = self._prior(states.device), self._parts[1].to(states.device)
         images: list[Image.Image] = []
         with torch.no_grad():

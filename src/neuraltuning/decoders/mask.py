@@ -25,6 +25,7 @@ from neuraltuning.decoders.pointing import (
     image_boxes,
     mean_share,
     pointing_loss,
+    told_apart,
     word_match,
 )
 from neuraltuning.encoders.base import ImageEncoder, ImageFeatures
@@ -210,16 +211,35 @@ class MaskDecoder(Decoder):
         image = Image.fromarray(target.astype(np.uint8) * 255)
         return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 
-    def forward(self, states: Tensor, features: ImageFeatures, owners: Tensor) -> Tensor:
-        """States (N, state.size), features of B images, owners (N,) -> logits (N, 8 * grid rows, 8 * grid columns)."""
-        return self._decode(states, features, owners)[0]
+    def forward(
+        self,
+        states: Tensor,
+        features: ImageFeatures,
+        owners: Tensor,
+        replies: Tensor | None = None,
+        known: int = 0,
+    ) -> Tensor:
+        """States (N, state.size), features of B images, owners (N,) -> logits (M, 8 * grid rows, 8 * grid columns).
+
+        With `replies` (N,) masks of one reply are told apart (see `told_apart`); the first `known` are left out then,
+        so that M is N - known.
+        """
+        return self._decode(states, features, owners, replies=replies, known=known)[0]
 
     def _decode(
-        self, states: Tensor, features: ImageFeatures, owners: Tensor, truth: Tensor | None = None
+        self,
+        states: Tensor,
+        features: ImageFeatures,
+        owners: Tensor,
+        truth: Tensor | None = None,
+        *,
+        replies: Tensor | None = None,
+        known: int = 0,
     ) -> tuple[Tensor, list[Tensor]]:
         """The logits, and the pointers (see `Pointing`), none where the state has no words.
 
         With `truth` (N, H, W) some of the pointers that the stages see are the masks' own (`Pointing.taught`).
+        `replies` and `known` as in `forward`.
         """
         states = states.float()
         images = self._grids(features)
@@ -229,8 +249,12 @@ class MaskDecoder(Decoder):
             match = self._match(states, features, owners)
             boxes = image_boxes(features.boxes, features.tokens, self.grid)
             pointers = self.pointing.pointers(images, owners, states[:, -self.state.free :], match, boxes)
+            if replies is not None:
+                pointers = told_apart(pointers, replies)
             followed = pointers if truth is None else self.pointing.taught(pointers, truth)
-            pointed = self.pointing(images, owners, match, boxes, followed)
+            followed = [pointing[known:] for pointing in followed]
+            pointed = self.pointing(images, owners[known:], match[known:], boxes, followed)
+        states, owners = states[known:], owners[known:]
 
         def conditioned(stage: int) -> Tensor:
             x = self.conditionings[stage](images[stage], owners, states)
@@ -328,6 +352,8 @@ class MaskDecoder(Decoder):
         owners: Tensor | None,
         sizes: Sequence[tuple[int, int]],
         seeds: Sequence[int],
+        replies: Tensor | None = None,
+        known: int = 0,
     ) -> list[tuple[NDArray[np.bool_], float]]:
         """Masks with their confidence, the mean probability inside the mask (0 for an empty one).
 
@@ -339,9 +365,9 @@ class MaskDecoder(Decoder):
         """
         if features is None or owners is None:
             raise InputError("The reply names an object to segment, but no image was given; pass one with the text.")
-        logits = self(states, features, owners)
+        logits = self(states, features, owners, replies, known)
         masks = []
-        for one, size in zip(logits, sizes, strict=True):
+        for one, size in zip(logits, sizes[known:], strict=True):
             probability = F.interpolate(one[None, None], size, mode="bilinear")[0, 0].sigmoid()
             mask = probability > 0.5
             masks.append((mask.cpu().numpy(), float(probability[mask].mean()) if mask.any() else 0.0))

@@ -34,10 +34,14 @@ TAUGHT = 0.5
 """Share of the masks in training whose decoder is shown where the mask is instead of where its state points."""
 FAINTEST = 1e-5
 """Smallest share of a cell there."""
+LEAST_SHARE = 1e-8
+"""Shares count as no smaller where mentions are told apart."""
 SMALLEST_SIDE = 0.1
 """Half image sides; boxes count as no smaller where places are told in their units."""
 FARTHEST = 3.0
 """So many boxes away is as good as any farther place."""
+APART = 4.0
+"""Weight of the part that a mention has in what it and those before it point at."""
 WITHIN = 3.0
 """Logits of a mask start positive where a cell's logarithm is at most so far below the highest."""
 
@@ -238,6 +242,28 @@ def cell_traits(match: Tensor, boxes: Tensor, side: tuple[int, int]) -> Tensor:
 def mean_share(pointers: Sequence[Tensor]) -> Tensor:
     """(N, h, w) each cell's share of what is pointed at, on the finest grid that has pointers."""
     return pointers[-1].mean(-1).flatten(1).softmax(1).view(pointers[-1].shape[:3])
+
+
+def told_apart(pointers: Sequence[Tensor], replies: Tensor) -> list[Tensor]:
+    """`pointers` that are kept off what earlier mentions of the same reply point at.
+
+    Two mentions of one reply mean two objects, which a pointer that sees one mention doesn't know. To a cell's
+    logarithm comes `APART` times that of the part that the mention has in the shares of all mentions up to it. Nothing
+    depends on later ones, so that masks can be streamed.
+
+    Args:
+        pointers: (N, h, w, K) for each grid, as `Pointing.pointers` gives them.
+        replies: (N,) int64, each mention's reply, whose mentions stand in its order.
+    """
+    place = torch.ones_like(replies).cumsum(0)
+    heard = (replies[:, None] == replies[None, :]) & (place[:, None] >= place[None, :])
+    apart = []
+    for pointing in pointers:
+        share = pointing.mean(-1).flatten(1).softmax(1).clamp_min(LEAST_SHARE)
+        part = share.log() - (heard.to(share.dtype) @ share).log()
+        contest = pointing.flatten(1, 2) + APART * part[..., None]
+        apart.append(contest.log_softmax(1).view_as(pointing))
+    return apart
 
 
 def pointing_loss(pointers: Sequence[Tensor], truth: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -27,7 +27,7 @@ from neuraltuning.model import MAX_NEW_TOKENS, MultitaskModel
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer"
 TOKENIZER_FILE = "tokenizer.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def is_export(folder: Path) -> bool:
@@ -167,6 +167,8 @@ def _joins(model: MultitaskModel, parts: Collection[str]) -> list[str]:
         joins += [
             "mask_decoder.tokens, .map.*, .words, .boxes: those of encoder and projector",
             "mask_decoder.owners: which of these pictures each mask belongs to",
+            "mask_decoder.replies, if it has them: the number of each mask's reply, whose masks stand in its order; a "
+            "mask depends on those before it",
             "mask_decoder.states, .said, .in_mention: see `masks`",
         ]
     return joins

@@ -31,6 +31,7 @@ class MaskPart(Part):
         self.open_axes |= {name: {0: "masks"} for name in ("owners", "states")}
         if self.with_words:
             self.open_axes |= {name: {0: "masks", 1: "mention_length"} for name in ("said", "in_mention")}
+            self.open_axes["replies"] = {0: "masks"}
         self.outputs = ("mask_logits",)
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
@@ -40,7 +41,7 @@ class MaskPart(Part):
         readings = Readings(states, states[:, None, :0], states[:, :0] > 0)
         if self.with_words:
             readings = Readings(states, given["said"] - self.bridge.word_mean, given["in_mention"])
-        return (self.decoder(self.bridge(readings), features, given["owners"]),)
+        return (self.decoder(self.bridge(readings), features, given["owners"], given.get("replies")),)
 
     def comparisons(self, run: Run) -> Comparisons:
         for images, masks, mention in ((1, 1, 1), (2, 5, 9)):
@@ -65,8 +66,11 @@ class MaskPart(Part):
             given["words"] = features.words
         if self.with_boxes:
             given["boxes"] = features.boxes
-        given |= {"owners": owners, "states": readings.states}
+        given["owners"] = owners
+        if self.with_words:
+            given["replies"] = owners
+        given["states"] = readings.states
         if self.with_words:
             given |= {"said": readings.said + self.bridge.word_mean, "in_mention": readings.in_mention}
-        wanted = self.decoder(self.bridge(readings), features, owners)
+        wanted = self.decoder(self.bridge(readings), features, owners, given.get("replies"))
         return {name: tensor for name, tensor in given.items() if tensor is not None}, wanted

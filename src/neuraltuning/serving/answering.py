@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from neuraltuning.generate import Growing
 from neuraltuning.kv_cache import KeysAndValues
 from neuraltuning.prompt_format import PromptFormat
@@ -93,6 +95,7 @@ class Answering:
         self._stream = TextStream(text_format, query.stop)
         self._reply: list[int] = []
         self._occurrences: list[Occurrence] = []
+        self._states: dict[str, list[Tensor]] = {}
         self._reason: FinishReason | None = None
         self.over = False
         self.error: Exception | None = None
@@ -118,6 +121,12 @@ class Answering:
         index = sum(o.token == token for o in self._occurrences)
         self._occurrences.append(Occurrence(token, index, place))
         return self._occurrences[-1]
+
+    def states_before(self, occurrence: Occurrence, state: Tensor) -> list[Tensor]:
+        """The states of the earlier tokens of an occurrence's kind, after which its own is noted."""
+        states = self._states.setdefault(occurrence.token, [])
+        states.append(state)
+        return states[:-1]
 
     def found(self, occurrence: Occurrence, value: Any) -> None:
         """Takes what a task token means."""

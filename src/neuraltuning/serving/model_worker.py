@@ -38,6 +38,7 @@ class Drawing:
         decoder: decodes it.
         state: (1, state.size) of the token.
         features: of the request's image; None without one.
+        earlier: the states of the reply's earlier tokens of this decoder.
     """
 
     answering: Answering
@@ -45,9 +46,10 @@ class Drawing:
     decoder: Decoder
     state: Tensor
     features: ImageFeatures | None
+    earlier: Sequence[Tensor] = ()
 
     def decode(self) -> Any:
-        """What the token means, decoded by itself, so that it depends on no other; from any thread."""
+        """What the token means, decoded by itself, so that it depends on no other reply; from any thread."""
         return self.decode_together([self])[0]
 
     @staticmethod
@@ -55,14 +57,18 @@ class Drawing:
     def decode_together(drawings: Sequence[Drawing]) -> list[Any]:
         """What the tokens mean, all for one decoder and either one alone or without an image."""
         first = drawings[0]
-        states = torch.cat([d.state for d in drawings])
+        earlier = first.earlier if len(drawings) == 1 else ()
+        states = torch.cat([*earlier, *(d.state for d in drawings)])
+        place = torch.arange(len(states), device=states.device)
         image = first.answering.query.image
         return first.decoder.decode(
             states,
             first.features,
-            None if image is None else torch.zeros(1, dtype=torch.int64, device=states.device),
-            [] if image is None else [(image.height, image.width)],
-            [d.answering.query.seed for d in drawings],
+            None if image is None else torch.zeros_like(place),
+            [] if image is None else [(image.height, image.width)] * len(states),
+            [first.answering.query.seed] * len(earlier) + [d.answering.query.seed for d in drawings],
+            torch.zeros_like(place) if earlier else place,
+            len(earlier),
         )
 
 
@@ -225,7 +231,7 @@ class ModelWorker:
             occurrence = request.expect(decoder.token, len(reply) - (said.token is not None))
             features = None if request.digest is None else self._see(request, count=False).features
             state = self.model.bridge(said.decoder)(said.reading)
-            drawing = Drawing(request, occurrence, decoder, state, features)
+            drawing = Drawing(request, occurrence, decoder, state, features, request.states_before(occurrence, state))
             if decoder.about_input:
                 request.found(occurrence, drawing.decode())
             else:

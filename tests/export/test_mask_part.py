@@ -38,4 +38,4 @@ def test_outlines_are_in_the_file(tmp_path: Path) -> None:
         part = MaskPart(model, model.bridge("mask"), decoder)
         trace(part, tmp_path / "part.onnx")
         [difference] = check(part, open_file(part.name, tmp_path / "part.onnx")).values()
-    assert difference.max_rel < 1e-4  # logarithms of small shares
+    assert difference.max_rel < 5e-5  # where mentions are told apart, rounding counts 1 + APART times

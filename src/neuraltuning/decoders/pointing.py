@@ -255,12 +255,11 @@ def told_apart(pointers: Sequence[Tensor], replies: Tensor) -> list[Tensor]:
         pointers: (N, h, w, K) for each grid, as `Pointing.pointers` gives them.
         replies: (N,) int64, each mention's reply, whose mentions stand in its order.
     """
-    place = torch.ones_like(replies).cumsum(0)
-    heard = (replies[:, None] == replies[None, :]) & (place[:, None] >= place[None, :])
+    heard = (replies[:, None] == replies).float().tril()
     apart = []
     for pointing in pointers:
         share = pointing.mean(-1).flatten(1).softmax(1).clamp_min(LEAST_SHARE)
-        part = share.log() - (heard.to(share.dtype) @ share).log()
+        part = (share / (heard @ share)).log()
         contest = pointing.flatten(1, 2) + APART * part[..., None]
         apart.append(contest.log_softmax(1).view_as(pointing))
     return apart

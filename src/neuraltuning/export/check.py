@@ -10,7 +10,7 @@ from neuraltuning.errors import RunError
 from neuraltuning.export.part import Part, Run
 
 TOLERANCE = 1e-3
-"""Largest accepted difference of an output, as a share of its largest magnitude. Rounding alone stays below 1e-5; whole
+"""Largest accepted difference of an output, as a share of its largest magnitude. Rounding alone stays below 5e-5; whole
 numbers have to be equal."""
 
 

@@ -41,6 +41,7 @@ class Occurrence:
         token: "<OBJ>".
         index: counts those of its kind from 0.
         place: how many of the reply's tokens there are up to it.
+        state: (1, state.size), what its decoder reads.
         value: what it was decoded to.
         decoded, told: whether that is there, and whether it was given out.
     """
@@ -48,6 +49,7 @@ class Occurrence:
     token: str
     index: int
     place: int
+    state: Tensor
     value: Any = None
     decoded: bool = False
     told: bool = False
@@ -95,7 +97,6 @@ class Answering:
         self._stream = TextStream(text_format, query.stop)
         self._reply: list[int] = []
         self._occurrences: list[Occurrence] = []
-        self._states: dict[str, list[Tensor]] = {}
         self._reason: FinishReason | None = None
         self.over = False
         self.error: Exception | None = None
@@ -116,17 +117,14 @@ class Answering:
         self._reason = finished
         self._go_on()
 
-    def expect(self, token: str, place: int) -> Occurrence:
-        """Notes a task token that will be decoded; give its value to `found`."""
-        index = sum(o.token == token for o in self._occurrences)
-        self._occurrences.append(Occurrence(token, index, place))
-        return self._occurrences[-1]
+    def states_of(self, token: str) -> list[Tensor]:
+        """The states of the task tokens of a kind so far."""
+        return [o.state for o in self._occurrences if o.token == token]
 
-    def states_before(self, occurrence: Occurrence, state: Tensor) -> list[Tensor]:
-        """The states of the earlier tokens of an occurrence's kind, after which its own is noted."""
-        states = self._states.setdefault(occurrence.token, [])
-        states.append(state)
-        return states[:-1]
+    def expect(self, token: str, place: int, state: Tensor) -> Occurrence:
+        """Notes a task token that will be decoded; give its value to `found`."""
+        self._occurrences.append(Occurrence(token, len(self.states_of(token)), place, state))
+        return self._occurrences[-1]
 
     def found(self, occurrence: Occurrence, value: Any) -> None:
         """Takes what a task token means."""

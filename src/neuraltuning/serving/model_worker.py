@@ -57,18 +57,19 @@ class Drawing:
     def decode_together(drawings: Sequence[Drawing]) -> list[Any]:
         """What the tokens mean, all for one decoder and either one alone or without an image."""
         first = drawings[0]
-        earlier = first.earlier if len(drawings) == 1 else ()
-        states = torch.cat([*earlier, *(d.state for d in drawings)])
-        place = torch.arange(len(states), device=states.device)
+        states = torch.cat([*(state for d in drawings for state in d.earlier), *(d.state for d in drawings)])
+        known = [number for number, d in enumerate(drawings) for _ in d.earlier]
+        whose = [*known, *range(len(drawings))]
+        replies = torch.tensor(whose, device=states.device)
         image = first.answering.query.image
         return first.decoder.decode(
             states,
             first.features,
-            None if image is None else torch.zeros_like(place),
-            [] if image is None else [(image.height, image.width)] * len(states),
-            [first.answering.query.seed] * len(earlier) + [d.answering.query.seed for d in drawings],
-            torch.zeros_like(place) if earlier else place,
-            len(earlier),
+            None if image is None else torch.zeros_like(replies),
+            [] if image is None else [(image.height, image.width)] * len(whose),
+            [drawings[number].answering.query.seed for number in whose],
+            replies,
+            len(known),
         )
 
 
@@ -228,10 +229,11 @@ class ModelWorker:
         reply = said.growing.reply
         if said.decoder is not None and said.reading is not None:
             decoder = self.model.decoder(said.decoder)
-            occurrence = request.expect(decoder.token, len(reply) - (said.token is not None))
-            features = None if request.digest is None else self._see(request, count=False).features
             state = self.model.bridge(said.decoder)(said.reading)
-            drawing = Drawing(request, occurrence, decoder, state, features, request.states_before(occurrence, state))
+            earlier = request.states_of(decoder.token)
+            occurrence = request.expect(decoder.token, len(reply) - (said.token is not None), state)
+            features = None if request.digest is None else self._see(request, count=False).features
+            drawing = Drawing(request, occurrence, decoder, state, features, earlier)
             if decoder.about_input:
                 request.found(occurrence, drawing.decode())
             else:
